@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * TC egress of an outside interface: the ledger of the wire. SMTP connections, packets and bytes
+ * by sender, where the socket is visible, and by source address; each packet once, however
+ * devices are stacked. And the backstop for packets that no cgroup owns (AF_PACKET).
+ */
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <linux/pkt_cls.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "lib/judge.h"
+#include "lib/parse.h"
+#include "lib/smtp_packet.h"
+
+#define NEXT TC_ACT_UNSPEC /* also TCX_NEXT: the next program of the chain goes on */
+#define SHOT TC_ACT_SHOT
+
+#define AF_PACKET 17
+
+#define WIRE_MARK_BITS 0xfff0 /* of tc_index; the others belong to whoever used them before */
+
+enum origin {
+	ORIGIN_SENDER,	/* a socket with a tag */
+	ORIGIN_PACKET,	/* an AF_PACKET socket: no cgroup hook has seen it */
+	ORIGIN_SERVICE, /* a service of ours answers one who called from an SMTP port */
+	ORIGIN_UNKNOWN, /* forwarded */
+};
+
+/*
+ * An AF_PACKET socket has no connect(); it needs CAP_NET_RAW in the machine's own network
+ * namespace, so its uid can be believed. It is never exempt.
+ */
+static __always_inline struct sw_tag *packet_tag(struct __sk_buff *skb, struct bpf_sock *sk)
+{
+	struct sw_tag *tag = bpf_sk_storage_get(&tags, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!tag || tag->version)
+		return tag;
+	tag->version = 1;
+	tag->flags = SW_TAG_FOREIGN | SW_TAG_RAW;
+	tag->uid = bpf_get_socket_uid(skb);
+	tag->gid = SW_UID_OVERFLOW;
+	tag->order = SW_POLICIES;
+	return tag;
+}
+
+static __always_inline enum origin origin_of(struct __sk_buff *skb, struct bpf_sock *sk,
+					     struct sw_tag **ret_tag)
+{
+	struct bpf_sock *full;
+
+	if (!sk)
+		return ORIGIN_UNKNOWN;
+	full = bpf_sk_fullsock(sk);
+	if (!full) /* TIME_WAIT and requests answer too */
+		return ORIGIN_SERVICE;
+	if (full->family == AF_PACKET) {
+		*ret_tag = packet_tag(skb, full);
+		return ORIGIN_PACKET;
+	}
+	*ret_tag = bpf_sk_storage_get(&tags, full, NULL, 0);
+	return *ret_tag ? ORIGIN_SENDER : ORIGIN_SERVICE;
+}
+
+/* The key of ip_ledger: IPv6 hosts have whole networks to themselves. */
+static __always_inline void source_key(const struct segment *s, struct sw_ip *key)
+{
+	const struct sw_control *control = control_get();
+	const __u64 *address = (const __u64 *)s->saddr.addr;
+	__u64 *to = (__u64 *)key->addr;
+	__u32 bits = control ? control->ipv6_prefix : 128;
+
+	to[0] = address[0];
+	to[1] = address[1];
+	if (address[0] == 0 && *(const __u32 *)(s->saddr.addr + 8) == bpf_htonl(0xffff))
+		return;
+	if (bits < 64) {
+		to[0] &= bits ? bpf_cpu_to_be64(~0ULL << (64 - bits)) : 0;
+		to[1] = 0;
+	} else if (bits < 128) {
+		to[1] &= bits > 64 ? bpf_cpu_to_be64(~0ULL << (128 - bits)) : 0;
+	}
+}
+
+/* A SYN is a new connection, sent again it is the same one. */
+static __always_inline bool is_new_connection(const struct smtp_packet *packet, struct sw_tag *tag)
+{
+	const struct segment *s = &packet->segment;
+	struct syn syn = { .dport = packet->port, .seq = s->seq };
+	__u8 seen = 1;
+
+	if (!s->opens)
+		return false;
+	if (tag && !(tag->flags & SW_TAG_RAW)) {
+		if (tag->flags & SW_TAG_WIRED)
+			return false;
+		tag->flags |= SW_TAG_WIRED;
+		return true;
+	}
+	__builtin_memcpy(syn.saddr, s->saddr.addr, sizeof(syn.saddr));
+	__builtin_memcpy(syn.daddr, s->daddr.addr, sizeof(syn.daddr));
+	return bpf_map_update_elem(&syns, &syn, &seen, BPF_NOEXIST) == 0;
+}
+
+SUBPROGRAM int count_source(const struct smtp_packet *packet, __u32 road, __u32 opened)
+{
+	struct sw_ip key __attribute__((aligned(8))) = {}, overflow = {};
+	const struct segment *s;
+	struct sw_ledger *row;
+	struct sw_tally *tally;
+
+	if (!packet)
+		return 0;
+	s = &packet->segment;
+	source_key(s, &key);
+	row = bpf_map_lookup_elem(&ip_ledger, &key);
+	if (!row)
+		row = ledger_row(&ip_ledger, &key, bpf_ktime_get_boot_ns());
+	if (!row) {
+		health_count(ledger_overflow);
+		row = bpf_map_lookup_elem(&ip_ledger, &overflow);
+	}
+	if (!row)
+		return 0;
+	tally = tally_of(row, road);
+	__sync_fetch_and_add(&tally->packets, s->count);
+	if (s->payload)
+		__sync_fetch_and_add(&tally->bytes, s->payload);
+	if (opened)
+		__sync_fetch_and_add(&tally->connections, 1);
+	if (opened || s->closes)
+		row->last_seen_ns = bpf_ktime_get_boot_ns();
+	return 0;
+}
+
+SUBPROGRAM int count_sender(const struct sw_tag *tag, const struct smtp_packet *packet,
+			    __u32 opened)
+{
+	const struct segment *s;
+	struct sw_ledger *row;
+
+	if (!tag || !packet)
+		return 0;
+	s = &packet->segment;
+	row = ledger_of(tag, 0);
+	if (!row)
+		return 0;
+	__sync_fetch_and_add(&row->wire.packets, s->count);
+	if (s->payload)
+		__sync_fetch_and_add(&row->wire.bytes, s->payload);
+	if (opened)
+		__sync_fetch_and_add(&row->wire.connections, 1);
+	return 0;
+}
+
+SUBPROGRAM int source_blocked(const struct smtp_packet *packet, __u32 road)
+{
+	struct sw_ip_road key = { .road = road };
+	struct sw_ip source __attribute__((aligned(8))) = {};
+	struct sw_block *block;
+	__u64 now_ns;
+
+	if (!packet)
+		return false;
+	source_key(&packet->segment, &source);
+	__builtin_memcpy(key.addr, source.addr, sizeof(key.addr));
+	block = bpf_map_lookup_elem(&ip_blocks, &key);
+	if (!block || packet->segment.resets)
+		return false;
+	now_ns = bpf_ktime_get_boot_ns();
+	if (!lasts(block->until_ns, now_ns))
+		return false;
+	__sync_fetch_and_add(&block->hits, 1);
+	return enforces(now_ns);
+}
+
+SUBPROGRAM int packet_socket_stops(struct sw_tag *tag, const struct smtp_packet *packet, __u32 road)
+{
+	struct attempt a = {};
+
+	if (!tag || !packet)
+		return true;
+	if (!packet->segment.opens)
+		return tag->road == road && arm_stops(tag, false, packet->segment.resets);
+	a.generation = packet->generation;
+	a.road = road;
+	a.port = packet->port;
+	a.daddr = packet->segment.daddr;
+	a.now_ns = bpf_ktime_get_boot_ns();
+	return judge(tag, &a);
+}
+
+static __always_inline __u32 wire_mark(void)
+{
+	const struct sw_control *control = control_get();
+
+	return control ? control->wire_mark : 0;
+}
+
+static __always_inline bool enforcing(void)
+{
+	return enforces(bpf_ktime_get_boot_ns());
+}
+
+static __always_inline int smtp_on_wire(struct __sk_buff *skb, struct bpf_sock *sk,
+					const struct smtp_packet *packet)
+{
+	struct sw_tag *tag = NULL;
+	enum origin origin = origin_of(skb, sk, &tag);
+	__u32 road, mark = wire_mark();
+	bool opened;
+
+	if (origin == ORIGIN_SERVICE)
+		return NEXT;
+	if (origin == ORIGIN_SENDER && tag && tag->state == SW_TAG_ADMITTED)
+		road = tag->road;
+	else
+		road = road_of(network_flags(packet->generation, &packet->segment.daddr),
+			       packet->port);
+	if (source_blocked(packet, road))
+		return SHOT;
+	/* No sender but one that wants to get past a parser cuts a TCP header in two. */
+	if (packet->segment.cut && origin != ORIGIN_SENDER && enforcing())
+		return SHOT;
+	if ((skb->tc_index & WIRE_MARK_BITS) == mark)
+		return NEXT;
+
+	if (origin == ORIGIN_PACKET && (tag ? packet_socket_stops(tag, packet, road) : enforcing()))
+		return SHOT;
+	opened = is_new_connection(packet, tag);
+	count_source(packet, road, opened);
+	if (tag)
+		count_sender(tag, packet, opened);
+	skb->tc_index = (skb->tc_index & (__u16)~WIRE_MARK_BITS) | mark;
+	return NEXT;
+}
+
+SEC("tc")
+int egress(struct __sk_buff *skb)
+{
+	struct smtp_packet packet = {};
+	struct bpf_sock *sk = skb->sk;
+
+	if (!smtp_packet_read(skb, &packet))
+		return NEXT;
+	return smtp_on_wire(skb, sk, &packet);
+}
+
+char LICENSE[] SEC("license") __weak = "GPL";

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Telling. Always after the decision; a full ring is counted and changes nothing. */
+#ifndef SMTPWALL_EVENT_H
+#define SMTPWALL_EVENT_H
+
+#include "maps.h"
+
+#define TOLD_EVERY_NS 1000000000ULL
+
+/* What an attempt is, beside who makes it. */
+struct attempt {
+	__u64 now_ns;
+	__u32 generation;
+	__u32 road;
+	__u16 port; /* host order */
+	bool by_task; /* the current task makes it: the event can name it */
+	struct sw_ip daddr __attribute__((aligned(8)));
+};
+
+/* Why an attempt is, or would be, refused; and what was near. */
+struct outcome {
+	__u64 limit;
+	__u64 used;
+	__u64 max;
+	__u32 policy;
+	__u8 reason; /* enum sw_reason */
+	bool tell;   /* the last one was told long enough ago */
+};
+
+static __always_inline void event_subject(const struct sw_tag *tag, struct sw_subject *subject)
+{
+	bool unit = tag->flags & SW_TAG_UNIT;
+
+	subject->kind = unit ? SW_KIND_UNIT : SW_KIND_UID;
+	subject->uid = unit ? 0 : tag->uid;
+	subject->unit = unit ? tag->unit : 0;
+}
+
+SUBPROGRAM int tell(__u32 type, const struct sw_tag *tag, const struct attempt *a,
+		    const struct outcome *o)
+{
+	struct sw_event *event;
+
+	if (!tag || !a || !o)
+		return 0;
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event) {
+		health_count(lost_events);
+		return 0;
+	}
+	__builtin_memset(event, 0, sizeof(*event));
+	event->time_ns = a->now_ns;
+	event_subject(tag, &event->subject);
+	event->limit = o->limit;
+	event->used = o->used;
+	event->max = o->max;
+	event->policy = o->policy;
+	event->type = type;
+	event->reason = o->reason;
+	event->road = a->road;
+	event->port = a->port;
+	__builtin_memcpy(event->daddr, a->daddr.addr, sizeof(event->daddr));
+	if (a->by_task) {
+		event->pid = bpf_get_current_pid_tgid() >> 32;
+		event->uid = bpf_get_current_uid_gid();
+		bpf_get_current_comm(event->comm, sizeof(event->comm));
+	}
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
+#endif

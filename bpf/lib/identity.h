@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Who is calling? Never the socket's uid (its creator's, changed by fchown, 0 in a private
+ * namespace), but the task that calls connect():
+ *   - a task of the machine: its real uid, or its effective one if the real one is root, so that
+ *     a program that a user runs setuid is the user, and one that root runs for a user too;
+ *   - inside a user namespace: the owner of the outermost one, so that 65 536 subordinate ids
+ *     are one person, unless root owns it;
+ *   - that, or another pid namespace, is a container: judged as its unit.
+ */
+#ifndef SMTPWALL_IDENTITY_H
+#define SMTPWALL_IDENTITY_H
+
+#include <bpf/bpf_core_read.h>
+
+#include "kernel.h"
+#include "maps.h"
+
+#define NAMESPACES_MAX 33 /* the kernel nests user namespaces at most 32 deep */
+#define CGROUPS_MAX 32
+
+/* The user namespace right below the machine's, or NULL if there is none above. */
+static __always_inline struct user_namespace *outermost_below(struct user_namespace *ns,
+							      __u32 machine)
+{
+	int i;
+
+	for (i = 0; i < NAMESPACES_MAX; i++) {
+		struct user_namespace *parent = BPF_CORE_READ(ns, parent);
+
+		if (!parent)
+			return NULL;
+		if (BPF_CORE_READ(parent, ns.inum) == machine)
+			return ns;
+		ns = parent;
+	}
+	return NULL;
+}
+
+static __always_inline __u32 pid_namespace_of(struct task_struct *task)
+{
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	__u32 level = BPF_CORE_READ(pid, level);
+	struct upid *numbers = (void *)pid + bpf_core_field_offset(struct pid, numbers);
+	struct upid *own = (void *)numbers + level * bpf_core_type_size(struct upid);
+
+	return BPF_CORE_READ(own, ns, ns.inum);
+}
+
+static __always_inline bool owned_by_root(struct cgroup *cgroup)
+{
+	struct kernfs_iattrs *attributes = BPF_CORE_READ(cgroup, kn, iattr);
+
+	return !attributes || BPF_CORE_READ(attributes, ia_uid.val) == 0;
+}
+
+/*
+ * The unit of a task: the root of its cgroup namespace (a container sees nothing above, and may
+ * make what it likes below), else the nearest ancestor whose directory root owns (a user may
+ * make scopes below).
+ */
+static __always_inline __u64 unit_of(struct task_struct *task)
+{
+	struct cgroup *cgroup = BPF_CORE_READ(task, nsproxy, cgroup_ns, root_cset, dfl_cgrp);
+	struct cgroup *parent;
+	int i;
+
+	if (BPF_CORE_READ(cgroup, self.parent))
+		return BPF_CORE_READ(cgroup, kn, id);
+
+	cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
+	for (i = 0; i < CGROUPS_MAX && !owned_by_root(cgroup); i++) {
+		/* `self` is the first member of struct cgroup in every kernel. */
+		parent = (void *)BPF_CORE_READ(cgroup, self.parent);
+		if (!parent)
+			break;
+		cgroup = parent;
+	}
+	return BPF_CORE_READ(cgroup, kn, id);
+}
+
+/* Fills the tag's uid or unit, gid and SW_TAG_UNIT, SW_TAG_FOREIGN from the current task. */
+SUBPROGRAM int identify(struct sw_tag *tag)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	const struct cred *cred = BPF_CORE_READ(task, cred);
+	struct user_namespace *ns = BPF_CORE_READ(cred, user_ns);
+	const struct sw_control *control = control_get();
+
+	if (!tag || !control)
+		return 0;
+	tag->uid = BPF_CORE_READ(cred, uid.val);
+	if (tag->uid == 0)
+		tag->uid = BPF_CORE_READ(cred, euid.val);
+	tag->gid = BPF_CORE_READ(cred, egid.val);
+
+	if (BPF_CORE_READ(ns, ns.inum) != control->user_ns) {
+		ns = outermost_below(ns, control->user_ns);
+		tag->uid = ns ? BPF_CORE_READ(ns, owner.val) : 0;
+		tag->gid = SW_UID_OVERFLOW;
+		tag->flags |= SW_TAG_FOREIGN;
+		if (tag->uid == 0)
+			tag->flags |= SW_TAG_UNIT;
+	} else if (pid_namespace_of(task) != control->pid_ns) {
+		tag->flags |= SW_TAG_FOREIGN | SW_TAG_UNIT;
+	}
+	if (tag->flags & SW_TAG_UNIT)
+		tag->unit = unit_of(task);
+	return 0;
+}
+
+#endif

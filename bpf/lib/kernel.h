@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The few kernel structures that identity walks, declared by hand: only the members that are
+ * read, relocated to the running kernel at load (CO-RE).
+ */
+#ifndef SMTPWALL_KERNEL_TYPES_H
+#define SMTPWALL_KERNEL_TYPES_H
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct ns_common {
+	unsigned int inum;
+};
+
+typedef struct {
+	unsigned int val;
+} kuid_t;
+
+typedef struct {
+	unsigned int val;
+} kgid_t;
+
+struct user_namespace {
+	struct user_namespace *parent;
+	int level;
+	kuid_t owner;
+	struct ns_common ns;
+};
+
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
+struct cred {
+	kuid_t uid;
+	kuid_t euid;
+	kgid_t egid;
+	struct user_namespace *user_ns;
+};
+
+struct kernfs_iattrs {
+	kuid_t ia_uid;
+};
+
+struct kernfs_node {
+	__u64 id;
+	struct kernfs_iattrs *iattr;
+};
+
+struct cgroup_subsys_state {
+	struct cgroup_subsys_state *parent;
+};
+
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
+struct cgroup_namespace {
+	struct css_set *root_cset;
+};
+
+struct nsproxy {
+	struct cgroup_namespace *cgroup_ns;
+};
+
+struct task_struct {
+	unsigned int flags;
+	const struct cred *cred;
+	struct nsproxy *nsproxy;
+	struct css_set *cgroups;
+	struct pid *thread_pid;
+};
+
+#pragma clang attribute pop
+
+#define PF_KTHREAD 0x00200000 /* include/linux/sched.h: not a task of any user */
+
+#endif

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The maps, one definition for all programs. Pinned under these names in pin_dir. Nothing that
+ * a verdict depends on lives in a map that evicts.
+ */
+#ifndef SMTPWALL_MAPS_H
+#define SMTPWALL_MAPS_H
+
+#include <smtpwall/abi.h>
+
+/* Weak: each program's object has the definition, the linker keeps one. */
+#define MAP SEC(".maps") __weak
+
+/*
+ * A function that the verifier judges once, by itself, whoever calls it: without this the paths
+ * through callers and callees multiply beyond its limits. So arguments are numbers, the context,
+ * or memory that may be NULL for all it knows; no pointer to a map's value survives the call.
+ */
+#define SUBPROGRAM __weak __noinline
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sw_control);
+} control MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sw_health);
+} health MAP;
+
+/* ---- rules: slot generation % SW_GENERATIONS ---- */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SW_GENERATIONS);
+	__type(key, __u32);
+	__type(value, struct sw_ports);
+} ports MAP;
+
+struct rules_inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sw_rules);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, SW_GENERATIONS);
+	__type(key, __u32);
+	__array(values, struct rules_inner);
+} rules MAP;
+
+struct users_inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sw_intervals);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, SW_GENERATIONS);
+	__type(key, __u32);
+	__array(values, struct users_inner);
+} users MAP;
+
+struct groups_inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sw_gid_intervals);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, SW_GENERATIONS);
+	__type(key, __u32);
+	__array(values, struct groups_inner);
+} groups MAP;
+
+struct networks_inner {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct sw_network);
+	__type(value, __u32);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, SW_GENERATIONS);
+	__type(key, __u32);
+	__array(values, struct networks_inner);
+} networks MAP;
+
+/* The machine's own addresses, of every interface; the daemon keeps them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct sw_ip);
+	__type(value, __u32);
+} own_addresses MAP;
+
+/* ---- ledgers ---- */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536); /* max_users */
+	__type(key, struct sw_uid);
+	__type(value, struct sw_ledger);
+} uid_ledger MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct sw_unit);
+	__type(value, struct sw_ledger);
+} unit_ledger MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct sw_ip);
+	__type(value, struct sw_ledger);
+} ip_ledger MAP;
+
+/* ---- windows ---- */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 131072);
+	__type(key, struct sw_uid_policy);
+	__type(value, struct sw_windows);
+} uid_windows MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 32768);
+	__type(key, struct sw_unit_policy);
+	__type(value, struct sw_windows);
+} unit_windows MAP;
+
+/* For whom the maps above had no room: shared by all of them, by policy and road. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SW_POLICIES *SW_ROADS);
+	__type(key, __u32);
+	__type(value, struct sw_windows);
+} overflow_windows MAP;
+
+/* ---- blocks and allowances ---- */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct sw_uid_road);
+	__type(value, struct sw_block);
+} uid_blocks MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct sw_unit_road);
+	__type(value, struct sw_block);
+} unit_blocks MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct sw_ip_road);
+	__type(value, struct sw_block);
+} ip_blocks MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct sw_uid);
+	__type(value, struct sw_allowance);
+} uid_allowed MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct sw_unit);
+	__type(value, struct sw_allowance);
+} unit_allowed MAP;
+
+/* ---- sockets ---- */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct sw_tag);
+} tags MAP;
+
+/* Sessions older than the programs, by socket cookie. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, struct sw_tag);
+} elders MAP;
+
+/* First packets of connections without a tag, so that a retransmission is not a new one. LRU
+ * is safe here: it is telemetry, no verdict depends on it. */
+struct syn {
+	__u8 saddr[16], daddr[16];
+	__u16 sport, dport;
+	__u32 seq;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct syn);
+	__type(value, __u8);
+} syns MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 18);
+} events MAP;
+
+static __always_inline struct sw_control *control_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&control, &zero);
+}
+
+static __always_inline struct sw_health *health_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&health, &zero);
+}
+
+/* Counts one in a member of sw_health. */
+#define health_count(member)                                                                       \
+	({                                                                                         \
+		struct sw_health *health_ = health_get();                                          \
+		if (health_)                                                                       \
+			__sync_fetch_and_add(&health_->member, 1);                                 \
+	})
+
+static __always_inline struct sw_rules *rules_get(__u32 generation)
+{
+	__u32 slot = generation % SW_GENERATIONS, zero = 0;
+	void *inner = bpf_map_lookup_elem(&rules, &slot);
+
+	return inner ? bpf_map_lookup_elem(inner, &zero) : NULL;
+}
+
+#endif

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Which policy decides? A set of policies is a word whose bit i is policy[i], in the order of the
+ * files: the first that matches is the lowest bit. One walk for all hooks; the generation is read
+ * once by the hook and indexes every table, so nobody sees half a policy.
+ */
+#ifndef SMTPWALL_POLICY_H
+#define SMTPWALL_POLICY_H
+
+#include <smtpwall/window.h>
+
+#include "event.h"
+#include "maps.h"
+
+/* One step of a binary search, without a branch (see sw_less_mask). */
+static __always_inline __u32 step_if(const __u32 *start, __u32 at, __u32 step, __u32 mask, __u32 id)
+{
+	__u32 next = (at | step) & mask;
+
+	return at | (step & ~(__u32)sw_less_mask(id, start[next]));
+}
+
+/*
+ * The searches are subprograms with the table (or key) as an argument: that is what makes clang
+ * describe these structures in BTF, which it does not where they stand behind maps in maps only.
+ */
+SUBPROGRAM __u64 users_search(const struct sw_intervals *table, __u32 uid)
+{
+	__u32 at = 0, step;
+
+	if (!table)
+		return 0;
+	for (step = SW_INTERVALS / 2; step; step >>= 1)
+		at = step_if(table->start, at, step, SW_INTERVALS - 1, uid);
+	return table->set[at & (SW_INTERVALS - 1)];
+}
+
+SUBPROGRAM __u64 groups_search(const struct sw_gid_intervals *table, __u32 gid)
+{
+	__u32 at = 0, step;
+
+	if (!table)
+		return 0;
+	for (step = SW_GID_INTERVALS / 2; step; step >>= 1)
+		at = step_if(table->start, at, step, SW_GID_INTERVALS - 1, gid);
+	return table->set[at & (SW_GID_INTERVALS - 1)];
+}
+
+static __always_inline __u64 users_find(__u32 generation, __u32 uid)
+{
+	__u32 slot = generation % SW_GENERATIONS, zero = 0;
+	void *inner = bpf_map_lookup_elem(&users, &slot);
+	const struct sw_intervals *table = inner ? bpf_map_lookup_elem(inner, &zero) : NULL;
+
+	return table ? users_search(table, uid) : 0;
+}
+
+static __always_inline __u64 groups_find(__u32 generation, __u32 gid)
+{
+	__u32 slot = generation % SW_GENERATIONS, zero = 0;
+	void *inner = bpf_map_lookup_elem(&groups, &slot);
+	const struct sw_gid_intervals *table = inner ? bpf_map_lookup_elem(inner, &zero) : NULL;
+
+	return table ? groups_search(table, gid) : 0;
+}
+
+SUBPROGRAM __u32 networks_search(__u32 generation, const struct sw_network *key)
+{
+	__u32 slot = generation % SW_GENERATIONS;
+	void *inner = bpf_map_lookup_elem(&networks, &slot);
+	__u32 *flags;
+
+	if (!inner || !key)
+		return 0;
+	flags = bpf_map_lookup_elem(inner, key);
+	return flags ? *flags : 0;
+}
+
+/* Flags (SW_NET_*) of an address: of `relays`, of exempt destinations, and our own. */
+static __always_inline __u32 network_flags(__u32 generation, const struct sw_ip *address)
+{
+	struct sw_network key = { .prefix_len = 128 };
+	__u32 flags;
+
+	__builtin_memcpy(key.addr, address->addr, sizeof(key.addr));
+	flags = networks_search(generation, &key);
+	if (bpf_map_lookup_elem(&own_addresses, address))
+		flags |= SW_NET_RELAY;
+	return flags;
+}
+
+static __always_inline __u32 road_of(__u32 flags, __u16 port)
+{
+	if (flags & SW_NET_RELAY)
+		return SW_ROAD_RELAY;
+	return port == 25 ? SW_ROAD_DIRECT : SW_ROAD_SUBMISSION;
+}
+
+static __always_inline bool is_smtp_port(__u32 generation, __u16 port)
+{
+	__u32 slot = generation % SW_GENERATIONS;
+	struct sw_ports *smtp = bpf_map_lookup_elem(&ports, &slot);
+
+	return smtp && (smtp->bits[port >> 6] >> (port & 63) & 1);
+}
+
+/* Position of the lowest bit of a set that is not empty. */
+static __always_inline __u32 first_of(__u64 set)
+{
+	__u32 order = 0;
+
+	if (!(set & 0xffffffff)) { order += 32; set >>= 32; }
+	if (!(set & 0xffff)) { order += 16; set >>= 16; }
+	if (!(set & 0xff)) { order += 8; set >>= 8; }
+	if (!(set & 0xf)) { order += 4; set >>= 4; }
+	if (!(set & 0x3)) { order += 2; set >>= 2; }
+	return order + !(set & 1);
+}
+
+static __always_inline const struct sw_policy *policy_at(const struct sw_rules *rules, __u32 order)
+{
+	if (order >= SW_POLICIES)
+		return NULL;
+	barrier_var(order); /* or the compiler moves the check behind the arithmetic */
+	return &rules->policy[order & SW_POLICIES];
+}
+
+static __always_inline bool limits_bytes(const struct sw_policy *policy)
+{
+	int i;
+
+	for (i = 0; policy && i < SW_LIMITS; i++)
+		if (i < policy->n_limits && policy->limit[i].metric == SW_METRIC_BYTES)
+			return true;
+	return false;
+}
+
+SUBPROGRAM __u64 on_road(const struct sw_rules *rules, __u64 set, __u32 road)
+{
+	return rules ? set & ~SW_EXEMPT_BIT & rules->on_road[road & (SW_ROADS - 1)] : 0;
+}
+
+/*
+ * Finds the policy for who is in the tag, on its road, and keeps the answer there until the
+ * generation changes.
+ */
+SUBPROGRAM int policy_resolve(struct sw_tag *tag, const struct attempt *a)
+{
+	const struct sw_rules *rules;
+	__u64 set;
+
+	if (!tag || !a)
+		return 0;
+	rules = rules_get(a->generation);
+	if (!rules)
+		return 0;
+	if ((tag->flags & SW_TAG_UNIT) || tag->uid == SW_UID_OVERFLOW)
+		set = rules->anyone;
+	else
+		set = users_find(a->generation, tag->uid) | groups_find(a->generation, tag->gid);
+	tag->flags &= ~(SW_TAG_EXEMPT | SW_TAG_WEIGHED);
+	if ((set & SW_EXEMPT_BIT) && !(tag->flags & (SW_TAG_FOREIGN | SW_TAG_NETNS)))
+		tag->flags |= SW_TAG_EXEMPT;
+	set = on_road(rules, set, a->road);
+	tag->order = set ? first_of(set) : SW_POLICIES;
+	if (limits_bytes(policy_at(rules, tag->order)))
+		tag->flags |= SW_TAG_WEIGHED;
+	tag->generation = a->generation;
+	return 0;
+}
+
+/* Is what is over refused, or only told? */
+static __always_inline bool enforces(__u64 now_ns)
+{
+	const struct sw_control *control = control_get();
+	__u32 mode;
+
+	if (!control)
+		return true;
+	mode = now_ns < control->trial_until_ns ? control->trial_mode : control->mode;
+	return mode == SW_MODE_ENFORCE;
+}
+
+#endif

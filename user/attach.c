@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "attach.h"
+
+#include <bpf/bpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <smtpwall/names.h>
+
+#include "cleanup.h"
+#include "hook.h"
+#include "log.h"
+#include "maps.h"
+#include "mounts.h"
+
+#define PATH_LEN 4096
+
+static void closedirp(DIR **dir)
+{
+	if (*dir)
+		closedir(*dir);
+}
+
+/* A marker of a clsact filter: the filter goes, and the qdisc too if we made it. */
+static void remove_filter(const char *name)
+{
+	unsigned int ifindex;
+	char rest;
+
+	if (sscanf(name, "clsact_made_%u%c", &ifindex, &rest) == 1) {
+		unhook_clsact(ifindex);
+		remove_clsact(ifindex);
+	} else if (sscanf(name, "clsact_%u%c", &ifindex, &rest) == 1) {
+		unhook_clsact(ifindex);
+	}
+}
+
+/* A link whose last pin goes detaches; but a daemon that was killed a moment ago may linger. */
+static void detach_link(const char *path)
+{
+	_cleanup_close_ int link = bpf_obj_get(path);
+
+	if (link >= 0)
+		bpf_link_detach(link);
+}
+
+static int remove_pins(const char *path, bool links)
+{
+	_cleanup_(closedirp) DIR *dir = opendir(path);
+	char pin[PATH_LEN];
+	struct dirent *entry;
+
+	if (!dir)
+		return errno == ENOENT ? 0 : log_errno(-errno, "cannot read '%s'", path);
+	while ((entry = readdir(dir))) {
+		if (entry->d_name[0] == '.' || entry->d_type == DT_DIR)
+			continue;
+		snprintf(pin, sizeof(pin), "%s/%s", path, entry->d_name);
+		if (links) {
+			remove_filter(entry->d_name);
+			detach_link(pin);
+		}
+		if (unlink(pin) < 0)
+			return log_errno(-errno, "cannot remove '%s'", pin);
+	}
+	if (rmdir(path) < 0)
+		return log_errno(-errno, "cannot remove '%s'", path);
+	return 0;
+}
+
+/* What we mounted, as the maps remember it. Those of another version remember nothing for us. */
+static uint32_t mounted_by_us(const char *pin_dir)
+{
+	struct sw_control control = {};
+	struct maps *maps;
+
+	if (maps_open(pin_dir, &maps) < 0)
+		return 0;
+	if (maps_control(maps, &control) < 0)
+		control.mounted = 0;
+	maps_close(maps);
+	return control.mounted;
+}
+
+int detach_all(const char *pin_dir)
+{
+	uint32_t mounted = mounted_by_us(pin_dir);
+	char links[PATH_LEN];
+	int r;
+
+	snprintf(links, sizeof(links), "%s/%s", pin_dir, SW_PIN_LINKS);
+	r = remove_pins(links, true);
+	if (r < 0)
+		return r;
+	r = remove_pins(pin_dir, false);
+	if (r < 0)
+		return r;
+	if (mounted & SW_MOUNTED_CGROUP2)
+		unmount_cgroup2();
+	if (mounted & SW_MOUNTED_BPFFS)
+		unmount_bpffs();
+	return 0;
+}

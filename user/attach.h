@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Takes the gate down: needs nothing but pin_dir, so it works whatever became of the daemon. */
+#ifndef SMTPWALL_ATTACH_H
+#define SMTPWALL_ATTACH_H
+
+/*
+ * Removes every link, filter, map, pin and mount that smtpwall made for `pin_dir`. The daemon
+ * must have stopped. Tells its failures; 0 if nothing was there.
+ */
+int detach_all(const char *pin_dir);
+
+#endif

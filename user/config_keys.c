@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "clean.h"
+#include "cleanup.h"
+#include "config_keys.h"
+#include "quantity.h"
+
+#define USERS_MOST (1u << 24) /* rows of the ledger */
+
+/* What the contract has and this version does not: the feature that is built takes its row away. */
+static const struct unbuilt {
+	const char *in; /* a section's key, or the option whose word it is */
+	const char *word;
+	const char *instead;
+} unbuilt[] = {
+	{ "root", "inside", "remove it" },
+	{ "root", "inside_hook", "remove it" },
+	{ "root", "site_roots", "remove it" },
+	{ "root", "max_blocks_per_hour", "remove it" },
+	{ "exempt", "units", "remove it, or name the users" },
+	{ "exempt", "sources", "remove it" },
+	{ "policy", "units", "remove it, or name the users" },
+	{ "policy", "dirs", "remove it, or name the users" },
+	{ "policy", "sources", "remove it" },
+	{ "policy", "accounts", "remove it" },
+	{ "policy", "escalate", "remove it" },
+	{ "policy", "escalate_within", "remove it" },
+	{ "policy", "redirect_to", "remove it" },
+	{ "policy", "redirect_to6", "remove it" },
+	{ "policy", "mail_to", "remove it" },
+	{ "policy", "exec", "remove it" },
+	{ "policy", "count_tls_estimate", "remove it" },
+	{ "roads", "sendmail", "write direct, submission or relay" },
+	{ "roads", "account", "write direct, submission or relay" },
+	{ "subject", "dir", "write uid" },
+	{ "subject", "unit", "write uid" },
+	{ "subject", "ip", "write uid" },
+	{ "subject", "account", "write uid" },
+	{ "subject", "domain", "write uid" },
+	{ "action", "redirect", "write deny or block" },
+	{ "action", "defer", "write deny or block" },
+	{ "action", "hold", "write deny or block" },
+	{ "metric", "messages", "write connections, as in \"100 connections per 1h\"" },
+	{ "metric", "recipients", "write connections, as in \"100 connections per 1h\"" },
+	{ "metric", "rejects", "write connections, as in \"100 connections per 1h\"" },
+	{ "metric", "deferrals", "write connections, as in \"100 connections per 1h\"" },
+	{ "metric", "destinations", "write connections, as in \"100 connections per 1h\"" },
+};
+
+void refuse(struct reader *r, const char *where, const char *format, ...)
+{
+	_cleanup_free_ char *what = NULL;
+	va_list args;
+
+	r->failed = true;
+	va_start(args, format);
+	if (vasprintf(&what, format, args) < 0)
+		what = NULL;
+	va_end(args);
+	findings_add(r->findings, true, "%s: %s", where, what ? what : strerror(ENOMEM));
+}
+
+char *config_copy(struct reader *r, const char *text)
+{
+	char *copied = strdup(text);
+
+	if (!copied)
+		refuse(r, r->config->path, "%s", strerror(ENOMEM));
+	return copied;
+}
+
+const char *opt_where(struct reader *r, cfg_opt_t *opt)
+{
+	return opt->comment ? opt->comment : r->file->filename;
+}
+
+/* ---- readers of values ---- */
+
+const char *not_built(const char *in, const char *word)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(unbuilt); i++)
+		if (!strcmp(unbuilt[i].in, in) && !strcmp(unbuilt[i].word, word))
+			return unbuilt[i].instead;
+	return NULL;
+}
+
+/* Tells of a word that is not built yet, or else is none at all. */
+static void wrong_word(struct reader *r, cfg_opt_t *opt, const char *word, const char *instead)
+{
+	const char *built = not_built(opt->name, word);
+
+	if (built)
+		refuse(r, opt_where(r, opt), "`%s = %s` is not built yet: %s", opt->name, word,
+		       built);
+	else
+		refuse(r, opt_where(r, opt), "'%s' is nothing that `%s` can be: write %s", word,
+		       opt->name, instead);
+}
+
+static void read_mode(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	const char *text = cfg_opt_getstr(opt);
+	enum sw_mode *mode = member;
+
+	if (!strcmp(text, mode_name(SW_MODE_OBSERVE)))
+		*mode = SW_MODE_OBSERVE;
+	else if (!strcmp(text, mode_name(SW_MODE_ENFORCE)))
+		*mode = SW_MODE_ENFORCE;
+	else
+		wrong_word(r, opt, text, "observe or enforce");
+}
+
+static void read_action(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	const char *text = cfg_opt_getstr(opt);
+	enum sw_action *action = member;
+
+	if (!strcmp(text, action_name(SW_ACTION_DENY)))
+		*action = SW_ACTION_DENY;
+	else if (!strcmp(text, action_name(SW_ACTION_BLOCK)))
+		*action = SW_ACTION_BLOCK;
+	else
+		wrong_word(r, opt, text, "deny or block");
+}
+
+static void read_subject(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	(void)member; /* there is but one yet */
+	if (strcmp(cfg_opt_getstr(opt), "uid"))
+		wrong_word(r, opt, cfg_opt_getstr(opt), "uid");
+}
+
+static void read_outside_hook(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	static const char *const names[] = {
+		[OUTSIDE_AUTO] = "auto", [OUTSIDE_TCX] = "tcx", [OUTSIDE_CLSACT] = "clsact"
+	};
+	enum outside_hook *hook = member;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strcmp(cfg_opt_getstr(opt), names[i])) {
+			*hook = i;
+			return;
+		}
+	wrong_word(r, opt, cfg_opt_getstr(opt), "auto, tcx or clsact");
+}
+
+static void read_mail_servers(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	const char *text = cfg_opt_getstr(opt);
+
+	if (!strcmp(text, "auto") || !strcmp(text, "none"))
+		*(bool *)member = !strcmp(text, "auto");
+	else
+		wrong_word(r, opt, text, "auto or none");
+}
+
+static bool number(const char *text, unsigned long least, unsigned long most, unsigned long *ret)
+{
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	*ret = strtoul(text, &end, 10);
+	return !errno && !*end && *ret >= least && *ret <= most;
+}
+
+static void read_number(struct reader *r, cfg_opt_t *opt, uint32_t least, uint32_t most,
+			uint32_t *ret)
+{
+	unsigned long n;
+
+	if (number(cfg_opt_getstr(opt), least, most, &n))
+		*ret = n;
+	else
+		refuse(r, opt_where(r, opt), "`%s = %s`: write a number from %u to %u", opt->name,
+		       cfg_opt_getstr(opt), least, most);
+}
+
+static void read_ipv6_prefix(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	read_number(r, opt, 1, 128, member);
+}
+
+static void read_max_users(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	read_number(r, opt, 1, USERS_MOST, member);
+}
+
+static void read_ports(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	struct config *config = r->config;
+	unsigned long port;
+	size_t i;
+
+	(void)member;
+	free(config->ports);
+	config->n_ports = 0;
+	config->ports = calloc(opt->nvalues + 1, sizeof(*config->ports));
+	if (!config->ports)
+		return refuse(r, opt_where(r, opt), "%s", strerror(ENOMEM));
+	for (i = 0; i < opt->nvalues; i++) {
+		if (number(cfg_opt_getnstr(opt, i), 1, 65535, &port))
+			config->ports[config->n_ports++] = port;
+		else
+			refuse(r, opt_where(r, opt),
+			       "'%s' is no port: write a number from 1 to 65535",
+			       cfg_opt_getnstr(opt, i));
+	}
+	if (!opt->nvalues)
+		refuse(r, opt_where(r, opt), "`ports` is empty: write {25, 465, 587}");
+}
+
+static void read_path(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	const char *text = cfg_opt_getstr(opt);
+	char **path = member;
+
+	if (*text != '/')
+		return refuse(r, opt_where(r, opt),
+			      "`%s = %s` is a relative path: write one that begins with /",
+			      opt->name, text);
+	if (strlen(text) > PATH_LONGEST)
+		return refuse(r, opt_where(r, opt), "`%s` is too long: write at most %d bytes",
+			      opt->name, PATH_LONGEST);
+	free(*path);
+	*path = config_copy(r, text);
+}
+
+static void read_cgroup(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	char **path = member;
+
+	if (strcmp(cfg_opt_getstr(opt), "auto"))
+		return read_path(r, opt, member);
+	free(*path);
+	*path = config_copy(r, "auto");
+}
+
+static void read_text(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	char **text = member;
+
+	free(*text);
+	*text = config_copy(r, cfg_opt_getstr(opt));
+}
+
+bool words_append(struct words *words, const char *word, const char *at)
+{
+	char **grown;
+
+	/* Powers of two: a list may have 100 000 words. */
+	if (!(words->n & (words->n - 1))) {
+		size_t room = words->n ? 2 * words->n : 1;
+
+		grown = reallocarray(words->word, room, sizeof(*grown));
+		if (!grown)
+			return false;
+		words->word = grown;
+		grown = reallocarray(words->at, room, sizeof(*grown));
+		if (!grown)
+			return false;
+		words->at = grown;
+	}
+	words->word[words->n] = strdup(word);
+	words->at[words->n] = strdup(at);
+	if (!words->word[words->n] || !words->at[words->n]) {
+		free(words->word[words->n]);
+		free(words->at[words->n]);
+		return false;
+	}
+	words->n++;
+	return true;
+}
+
+void words_clear(struct words *words)
+{
+	size_t i;
+
+	for (i = 0; i < words->n; i++) {
+		free(words->word[i]);
+		free(words->at[i]);
+	}
+	free(words->word);
+	free(words->at);
+	free(words->where);
+	*words = (struct words){};
+}
+
+static void read_words(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	struct words *words = member;
+	size_t i;
+
+	if (!words->where)
+		words->where = config_copy(r, opt_where(r, opt));
+	for (i = 0; i < opt->nvalues; i++) {
+		const char *word = cfg_opt_getnstr(opt, i);
+
+		if (!*word || !is_clean(word))
+			refuse(r, opt_where(r, opt), "an empty word in `%s`: remove it", opt->name);
+		else if (!words_append(words, word, opt_where(r, opt)))
+			return refuse(r, opt_where(r, opt), "%s", strerror(ENOMEM));
+	}
+}
+
+static void read_interfaces(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	read_words(r, opt, member);
+	if (!opt->nvalues)
+		refuse(r, opt_where(r, opt), "`interfaces` is empty: write {auto}, or their names");
+}
+
+static void read_roads(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	uint8_t *roads = member;
+	enum sw_road road;
+	size_t i;
+
+	*roads = 0;
+	for (i = 0; i < opt->nvalues; i++) {
+		const char *word = cfg_opt_getnstr(opt, i);
+
+		if (not_built("roads", word) || road_from_name(word, &road) < 0)
+			wrong_word(r, opt, word, "direct, submission or relay");
+		else
+			*roads |= 1 << road;
+	}
+	if (!opt->nvalues)
+		refuse(r, opt_where(r, opt), "`roads` is empty: write direct, submission or relay");
+}
+
+static void read_block_for(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	if (duration_parse(cfg_opt_getstr(opt), member) < 0)
+		refuse(r, opt_where(r, opt), "`block_for = %s`: write a time like 30m, 1s to 520w",
+		       cfg_opt_getstr(opt));
+}
+
+static void limit_wrong(struct reader *r, cfg_opt_t *opt, const char *text, int error)
+{
+	if (error == -ERANGE)
+		refuse(r, opt_where(r, opt),
+		       "\"%s\" has a number that is out of range: write at most "
+		       "9223372036854775807, per 1s to 520w",
+		       text);
+	else
+		refuse(r, opt_where(r, opt),
+		       "\"%s\" is no limit: write \"100 connections per 1h\" or "
+		       "\"20MB per 1d\"",
+		       text);
+}
+
+static bool limit_is_there(const struct policy_spec *policy, const struct limit_spec *limit)
+{
+	size_t i;
+
+	for (i = 0; i < policy->n_limits; i++)
+		if (policy->limit[i].metric == limit->metric &&
+		    policy->limit[i].window_ns == limit->window_ns &&
+		    policy->limit[i].warn == limit->warn)
+			return true;
+	return false;
+}
+
+static void read_limit(struct reader *r, cfg_opt_t *opt, const char *text, bool warn)
+{
+	struct policy_spec *policy = r->policy;
+	struct limit_spec limit = { .warn = warn };
+	const char *instead;
+	int error;
+
+	error = limit_parse(text, &limit);
+	if (error)
+		return limit_wrong(r, opt, text, error);
+	instead = not_built("metric", metric_name(limit.metric));
+	if (instead)
+		return refuse(r, opt_where(r, opt), "\"%s\": %s are not counted yet: %s", text,
+			      metric_name(limit.metric), instead);
+	if (limit_is_there(policy, &limit))
+		return refuse(r, opt_where(r, opt),
+			      "\"%s\" is the second of %s in this time: remove one", text,
+			      metric_name(limit.metric));
+	if (policy->n_limits == SW_LIMITS)
+		return refuse(r, opt_where(r, opt),
+			      "\"%s\" is one too many: a policy has at most %d of `limits` and "
+			      "`warn` together",
+			      text, SW_LIMITS);
+	policy->limit[policy->n_limits++] = limit;
+}
+
+static void read_limits(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	bool warn = !strcmp(opt->name, "warn");
+	size_t i;
+
+	(void)member; /* both keys fill one array */
+	for (i = 0; i < opt->nvalues; i++)
+		read_limit(r, opt, cfg_opt_getnstr(opt, i), warn);
+}
+
+/* ---- the keys ---- */
+
+#define IN_CONFIG(member) offsetof(struct config, member)
+#define IN_POLICY(member) offsetof(struct policy_spec, member)
+
+static const struct key main_keys[] = {
+	{ "mode", false, read_mode, IN_CONFIG(mode) },
+	{ "ports", true, read_ports, 0 },
+	{ "interfaces", true, read_interfaces, IN_CONFIG(interfaces) },
+	{ "outside_hook", false, read_outside_hook, IN_CONFIG(outside_hook) },
+	{ "relays", true, read_words, IN_CONFIG(relays) },
+	{ "ipv6_prefix", false, read_ipv6_prefix, IN_CONFIG(ipv6_prefix) },
+	{ "max_users", false, read_max_users, IN_CONFIG(max_users) },
+	{ "cgroup", false, read_cgroup, IN_CONFIG(cgroup) },
+	{ "pin_dir", false, read_path, IN_CONFIG(pin_dir) },
+	{ "state_dir", false, read_path, IN_CONFIG(state_dir) },
+};
+
+static const struct key exempt_keys[] = {
+	{ "mail_servers", false, read_mail_servers, IN_CONFIG(mail_servers_auto) },
+	{ "users", true, read_words, IN_CONFIG(exempt_users) },
+	{ "groups", true, read_words, IN_CONFIG(exempt_groups) },
+	{ "destinations", true, read_words, IN_CONFIG(exempt_destinations) },
+};
+
+static const struct key policy_keys[] = {
+	{ "description", false, read_text, IN_POLICY(description) },
+	{ "users", true, read_words, IN_POLICY(users) },
+	{ "groups", true, read_words, IN_POLICY(groups) },
+	{ "roads", true, read_roads, IN_POLICY(roads) },
+	{ "subject", false, read_subject, 0 },
+	{ "warn", true, read_limits, 0 },
+	{ "limits", true, read_limits, 0 },
+	{ "action", false, read_action, IN_POLICY(action) },
+	{ "block_for", false, read_block_for, IN_POLICY(block_ns) },
+	{ "mode", false, read_mode, IN_POLICY(mode) },
+};
+
+_Static_assert(ARRAY_SIZE(main_keys) <= SECTION_KEYS && ARRAY_SIZE(policy_keys) <= SECTION_KEYS,
+	       "config.c has room for so many");
+
+static const struct section sections[] = {
+	{ "root", main_keys, ARRAY_SIZE(main_keys) },
+	{ "exempt", exempt_keys, ARRAY_SIZE(exempt_keys) },
+	{ "policy", policy_keys, ARRAY_SIZE(policy_keys) },
+};
+
+const struct section *section_named(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(sections); i++)
+		if (!strcmp(sections[i].name, name))
+			return &sections[i];
+	return NULL;
+}
+
+const struct key *key_named(const struct section *section, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < section->n; i++)
+		if (!strcmp(section->key[i].name, name))
+			return &section->key[i];
+	return NULL;
+}

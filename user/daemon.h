@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * smtpwalld's life: it puts the gate up, then keeps it as the configuration and the machine
+ * change. It is never between an attempt and its refusal. Nothing in its loop waits for
+ * somebody else, but for one thing: names (of relays, users and groups) are resolved while a
+ * configuration is loaded, as the resolver pleases.
+ */
+#ifndef SMTPWALL_DAEMON_H
+#define SMTPWALL_DAEMON_H
+
+#include "config.h"
+#include "policy.h"
+
+/*
+ * Loads and compiles `path`; `live` see policy_compile. Tells every finding by `tell`: errors,
+ * then warnings. On failure nothing is returned and nothing was changed.
+ */
+int daemon_load(const char *path, const struct sw_rules *live,
+		void (*tell)(bool error, const char *finding), struct config **ret_config,
+		struct ruleset **ret_ruleset);
+
+/*
+ * Runs until SIGTERM or SIGINT. `ready` is called once, when the gate stands. Returns 0, or
+ * negative errno after telling why.
+ */
+int daemon_run(const char *path, void (*ready)(void *userdata), void *userdata);
+
+#endif

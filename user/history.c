@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "history.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sqlite3.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include <smtpwall/names.h>
+
+#include "cleanup.h"
+#include "log.h"
+
+#define SCHEMA_VERSION 1
+#define WRITER_WAITS_MS 200 /* the daemon has other things to do */
+#define READER_WAITS_MS 2000
+
+static const char *const schema =
+	"CREATE TABLE event (id INTEGER PRIMARY KEY AUTOINCREMENT, time_ms INTEGER NOT NULL,"
+	" event TEXT NOT NULL, subject TEXT, name TEXT, policy TEXT, \"limit\" TEXT, road TEXT,"
+	" reason TEXT, text TEXT, comm TEXT, destination TEXT, used INTEGER, pid INTEGER,"
+	" uid INTEGER, port INTEGER, until_ms INTEGER, count INTEGER);"
+	"CREATE INDEX event_time ON event (time_ms);";
+
+/* The columns beside id and time_ms, in the order of the statements below. */
+static const size_t text_column[] = {
+	offsetof(struct event_record, event),  offsetof(struct event_record, subject),
+	offsetof(struct event_record, name),   offsetof(struct event_record, policy),
+	offsetof(struct event_record, limit),  offsetof(struct event_record, road),
+	offsetof(struct event_record, reason), offsetof(struct event_record, text),
+	offsetof(struct event_record, comm),   offsetof(struct event_record, destination),
+};
+static const size_t number_column[] = {
+	offsetof(struct event_record, used),	 offsetof(struct event_record, pid),
+	offsetof(struct event_record, uid),	 offsetof(struct event_record, port),
+	offsetof(struct event_record, until_ms), offsetof(struct event_record, count),
+};
+
+#define COLUMNS                                                                                    \
+	"event, subject, name, policy, \"limit\", road, reason, text, comm, destination, used,"    \
+	" pid, uid, port, until_ms, count"
+
+enum statement { ADD, TRIM, READ, STATEMENTS };
+
+static const char *const sql[STATEMENTS] = {
+	[ADD] = "INSERT INTO event (time_ms, " COLUMNS
+		") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	[TRIM] = "DELETE FROM event WHERE time_ms < ?",
+	[READ] = "SELECT id, time_ms, " COLUMNS
+		 " FROM event WHERE id > ? AND time_ms >= ? ORDER BY id",
+};
+
+struct history {
+	sqlite3 *db;
+	sqlite3_stmt *statement[STATEMENTS];
+};
+
+static int error_of(int code)
+{
+	static const struct {
+		int code, error;
+	} known[] = {
+		{ SQLITE_OK, 0 },
+		{ SQLITE_ROW, 0 },
+		{ SQLITE_DONE, 0 },
+		{ SQLITE_BUSY, -EBUSY },
+		{ SQLITE_LOCKED, -EBUSY },
+		{ SQLITE_FULL, -ENOSPC },
+		{ SQLITE_NOMEM, -ENOMEM },
+		{ SQLITE_CORRUPT, -EBADMSG },
+		{ SQLITE_NOTADB, -EBADMSG },
+		{ SQLITE_READONLY, -EROFS },
+		{ SQLITE_CANTOPEN, -EACCES },
+		{ SQLITE_PERM, -EACCES },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(known); i++)
+		if (known[i].code == (code & 0xff))
+			return known[i].error;
+	return -EIO;
+}
+
+static int run(struct history *h, const char *statements)
+{
+	return error_of(sqlite3_exec(h->db, statements, NULL, NULL, NULL));
+}
+
+/* One value of the first row; corruption shows here if it is anywhere. */
+static int ask(struct history *h, const char *question, int *ret_number, bool *ret_ok)
+{
+	sqlite3_stmt *s = NULL;
+	const unsigned char *text;
+	int r;
+
+	r = sqlite3_prepare_v2(h->db, question, -1, &s, NULL);
+	if (r == SQLITE_OK)
+		r = sqlite3_step(s);
+	if (r == SQLITE_ROW) {
+		*ret_number = sqlite3_column_int(s, 0);
+		text = sqlite3_column_text(s, 0);
+		*ret_ok = text && strcmp((const char *)text, "ok") == 0;
+	}
+	sqlite3_finalize(s);
+	return r == SQLITE_DONE ? -EBADMSG : error_of(r);
+}
+
+static int check(struct history *h, bool write)
+{
+	int version = 0, r;
+	bool ok = false;
+
+	r = ask(h, "PRAGMA user_version", &version, &ok);
+	if (r == 0 && version == 0 && write)
+		r = run(h, "BEGIN IMMEDIATE") ?: run(h, schema) ?:
+		    run(h, "PRAGMA user_version = 1; COMMIT");
+	else if (r == 0 && version != SCHEMA_VERSION)
+		r = -EPROTO;
+	if (r == 0 && write) {
+		r = ask(h, "PRAGMA quick_check(1)", &version, &ok);
+		if (r == 0 && !ok)
+			r = -EBADMSG;
+	}
+	return r;
+}
+_Static_assert(SCHEMA_VERSION == 1, "the number is also in check()");
+
+static int prepare(struct history *h, bool write)
+{
+	size_t i;
+	int r;
+
+	for (i = write ? ADD : READ; i < STATEMENTS; i++) {
+		r = sqlite3_prepare_v3(h->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT,
+				       &h->statement[i], NULL);
+		if (r != SQLITE_OK)
+			return error_of(r);
+	}
+	return 0;
+}
+
+static int start(const char *path, bool write, struct history **ret)
+{
+	struct history *h = calloc(1, sizeof(*h));
+	int r;
+
+	if (!h)
+		return -ENOMEM;
+	r = error_of(sqlite3_open_v2(path, &h->db,
+				     (write ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY) |
+					     SQLITE_OPEN_NOFOLLOW,
+				     NULL));
+	if (r == 0)
+		sqlite3_busy_timeout(h->db, write ? WRITER_WAITS_MS : READER_WAITS_MS);
+	if (r == 0 && write)
+		r = run(h, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL");
+	if (r == 0)
+		r = check(h, write);
+	if (r == 0)
+		r = prepare(h, write);
+	if (r < 0) {
+		history_close(h);
+		return r;
+	}
+
+	*ret = h;
+	return 0;
+}
+
+/* sqlite gives the files beside the database (-wal, -shm) its mode. */
+static int make_file(const char *state_dir, const char *path)
+{
+	int fd;
+
+	if (mkdir(state_dir, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
+/* Renames the database and what is beside it, so that nothing that can be rescued is lost. */
+static int set_aside(const char *path)
+{
+	static const char *const part[] = { "", "-wal", "-shm" };
+	char from[PATH_MAX], to[PATH_MAX];
+	long long now = time(NULL);
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(part); i++) {
+		if (snprintf(from, sizeof(from), "%s%s", path, part[i]) >= (int)sizeof(from) ||
+		    snprintf(to, sizeof(to), "%s.unreadable-%lld%s", path, now, part[i]) >=
+			    (int)sizeof(to))
+			return -ENAMETOOLONG;
+		if (rename(from, to) < 0 && errno != ENOENT)
+			return -errno;
+	}
+	log_warning("cannot read the history '%s': it is kept as '%s.unreadable-%lld', and a new "
+		    "one is begun",
+		    path, path, now);
+	return 0;
+}
+
+int history_open(const char *state_dir, bool write, struct history **ret)
+{
+	char path[PATH_MAX];
+	int r;
+
+	if (snprintf(path, sizeof(path), "%s/%s", state_dir, SW_HISTORY_FILE) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	if (!write)
+		return access(path, F_OK) < 0 ? -errno : start(path, false, ret);
+	r = make_file(state_dir, path);
+	if (r == 0)
+		r = start(path, true, ret);
+	if (r != -EBADMSG && r != -EPROTO)
+		return r;
+	r = set_aside(path);
+	if (r == 0)
+		r = make_file(state_dir, path);
+	return r < 0 ? r : start(path, true, ret);
+}
+
+void history_close(struct history *history)
+{
+	size_t i;
+
+	if (!history)
+		return;
+	for (i = 0; i < STATEMENTS; i++)
+		sqlite3_finalize(history->statement[i]);
+	sqlite3_close(history->db);
+	free(history);
+}
+
+static void bind_number(sqlite3_stmt *s, int at, int64_t number)
+{
+	if (number < 0)
+		sqlite3_bind_null(s, at);
+	else
+		sqlite3_bind_int64(s, at, number);
+}
+
+int history_add(struct history *history, const struct event_record *record)
+{
+	const char *base = (const char *)record, *text;
+	sqlite3_stmt *s = history->statement[ADD];
+	int64_t number;
+	int at = 1, r;
+	size_t i;
+
+	sqlite3_bind_int64(s, at++, record->time_ms);
+	for (i = 0; i < ARRAY_SIZE(text_column); i++) {
+		memcpy(&text, base + text_column[i], sizeof(text));
+		sqlite3_bind_text(s, at++, text, -1, SQLITE_STATIC);
+	}
+	for (i = 0; i < ARRAY_SIZE(number_column); i++) {
+		memcpy(&number, base + number_column[i], sizeof(number));
+		bind_number(s, at++, number);
+	}
+	r = error_of(sqlite3_step(s));
+	sqlite3_reset(s);
+	sqlite3_clear_bindings(s);
+	return r;
+}
+
+int history_trim(struct history *history, int64_t before_ms)
+{
+	sqlite3_stmt *s = history->statement[TRIM];
+	int r;
+
+	sqlite3_bind_int64(s, 1, before_ms);
+	r = error_of(sqlite3_step(s));
+	sqlite3_reset(s);
+	return r;
+}
+
+/* The strings live until the next step. */
+static struct event_record record_of(sqlite3_stmt *s)
+{
+	struct event_record record = {};
+	char *base = (char *)&record;
+	const char *text;
+	int64_t number;
+	int at = 0;
+	size_t i;
+
+	record.id = sqlite3_column_int64(s, at++);
+	record.time_ms = sqlite3_column_int64(s, at++);
+	for (i = 0; i < ARRAY_SIZE(text_column); i++, at++) {
+		text = (const char *)sqlite3_column_text(s, at);
+		memcpy(base + text_column[i], &text, sizeof(text));
+	}
+	for (i = 0; i < ARRAY_SIZE(number_column); i++, at++) {
+		number = sqlite3_column_type(s, at) == SQLITE_NULL ? -1
+								   : sqlite3_column_int64(s, at);
+		memcpy(base + number_column[i], &number, sizeof(number));
+	}
+	return record;
+}
+
+int history_read(struct history *history, int64_t after, int64_t since_ms,
+		 int (*each)(const struct event_record *record, void *userdata), void *userdata)
+{
+	sqlite3_stmt *s = history->statement[READ];
+	struct event_record record;
+	int code, r = 0;
+
+	sqlite3_bind_int64(s, 1, after);
+	sqlite3_bind_int64(s, 2, since_ms);
+	while (r == 0 && (code = sqlite3_step(s)) == SQLITE_ROW) {
+		record = record_of(s);
+		r = each(&record, userdata);
+	}
+	sqlite3_reset(s);
+	return r ? r : error_of(code);
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "hook.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/pkt_sched.h>
+#include <netlink/cache.h>
+#include <netlink/netlink.h>
+#include <netlink/route/classifier.h>
+#include <netlink/socket.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <smtpwall/names.h>
+
+#include "cleanup.h"
+
+/* Linux 6.6; newer than the headers of the oldest distribution that we build on. */
+#define TCX_EGRESS 47
+#define TCX_BEFORE (1u << 3) /* BPF_F_BEFORE; relative to nothing: at the head */
+
+/* What of struct bpf_link_info we need: the target of a TCX link begins as that of XDP does. */
+static int link_target(int link, uint64_t *ret)
+{
+	struct bpf_link_info info = {};
+	__u32 size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(link, &info, &size) < 0)
+		return -errno;
+	*ret = info.type == BPF_LINK_TYPE_CGROUP ? info.cgroup.cgroup_id : info.xdp.ifindex;
+	return 0;
+}
+
+bool link_lives(int link)
+{
+	uint64_t target = 0;
+
+	return link_target(link, &target) == 0 && target != 0;
+}
+
+/* Pins under another name first, so that at each moment a pin holds the one in force. */
+static int pin_link(int link, const char *pin)
+{
+	char next[4096];
+
+	if (bpf_obj_pin(link, pin) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return -errno;
+	snprintf(next, sizeof(next), "%s_next", pin);
+	unlink(next);
+	if (bpf_obj_pin(link, next) < 0)
+		return -errno;
+	return rename(next, pin) < 0 ? -errno : 0;
+}
+
+/* Takes the pinned link over if it leads to `target`. -ENOENT: there is none such. */
+static int take_over(int program, uint64_t target, const char *pin, int *ret_link)
+{
+	_cleanup_close_ int link = bpf_obj_get(pin);
+	uint64_t old = 0;
+	int r;
+
+	if (link < 0)
+		return -ENOENT;
+	r = link_target(link, &old);
+	if (r < 0 || old != target)
+		return -ENOENT;
+	if (bpf_link_update(link, program, NULL) < 0)
+		return -errno;
+	*ret_link = take_fd(&link);
+	return 0;
+}
+
+static int make(int program, int target_fd, enum bpf_attach_type type,
+		const struct bpf_link_create_opts *options, const char *pin, int *ret_link)
+{
+	_cleanup_close_ int link = bpf_link_create(program, target_fd, type, options);
+	int r;
+
+	if (link < 0)
+		return -errno;
+	r = pin_link(link, pin);
+	if (r < 0)
+		return r;
+	*ret_link = take_fd(&link);
+	return 0;
+}
+
+int hook_cgroup(int program, int cgroup_fd, enum bpf_attach_type type, const char *pin,
+		int *ret_link)
+{
+	struct stat st;
+	int r;
+
+	if (fstat(cgroup_fd, &st) < 0)
+		return -errno;
+	r = take_over(program, st.st_ino, pin, ret_link);
+	if (r != -ENOENT)
+		return r;
+	return make(program, cgroup_fd, type, NULL, pin, ret_link);
+}
+
+int hook_tcx(int program, unsigned int ifindex, const char *pin, int *ret_link)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, first, .flags = TCX_BEFORE);
+	int r = take_over(program, ifindex, pin, ret_link);
+
+	if (r != -ENOENT)
+		return r;
+	return make(program, ifindex, (enum bpf_attach_type)TCX_EGRESS, &first, pin, ret_link);
+}
+
+static uint32_t program_id(int program)
+{
+	struct bpf_prog_info info = {};
+	__u32 size = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(program, &info, &size) < 0 ? 0 : info.id;
+}
+
+bool tcx_is_first(int program, unsigned int ifindex)
+{
+	uint32_t ids[64] = {}, n = ARRAY_SIZE(ids);
+
+	if (bpf_prog_query(ifindex, (enum bpf_attach_type)TCX_EGRESS, 0, NULL, ids, &n) < 0)
+		return false;
+	return n > 0 && ids[0] == program_id(program);
+}
+
+#define EGRESS_OF(ifindex_)                                                                        \
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)(ifindex_), .attach_point = BPF_TC_EGRESS)
+#define OUR_FILTER(...)                                                                            \
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = SW_TC_HANDLE, .priority = SW_TC_PRIORITY,       \
+		    ##__VA_ARGS__)
+
+int hook_clsact(int program, unsigned int ifindex, bool *ret_made_clsact)
+{
+	EGRESS_OF(ifindex);
+	OUR_FILTER(.prog_fd = program, .flags = BPF_TC_F_REPLACE);
+	int made = bpf_tc_hook_create(&hook), r;
+
+	if (made < 0 && made != -EEXIST)
+		return made;
+	r = bpf_tc_attach(&hook, &filter);
+	if (r < 0)
+		return r;
+	*ret_made_clsact = made == 0;
+	return 0;
+}
+
+bool clsact_is_attached(unsigned int ifindex)
+{
+	EGRESS_OF(ifindex);
+	OUR_FILTER();
+
+	return bpf_tc_query(&hook, &filter) == 0;
+}
+
+int unhook_clsact(unsigned int ifindex)
+{
+	EGRESS_OF(ifindex);
+	OUR_FILTER();
+
+	return bpf_tc_detach(&hook, &filter);
+}
+
+/* Filters on one side of the qdisc; -1 if that cannot be told. */
+static int count_filters(unsigned int ifindex, uint32_t side)
+{
+	struct nl_cache *filters = NULL;
+	struct nl_sock *sock = nl_socket_alloc();
+	int n = -1;
+
+	if (sock && nl_connect(sock, NETLINK_ROUTE) >= 0 &&
+	    rtnl_cls_alloc_cache(sock, (int)ifindex, TC_H_MAKE(TC_H_CLSACT, side), &filters) >= 0)
+		n = nl_cache_nitems(filters);
+	nl_cache_free(filters);
+	nl_socket_free(sock);
+	return n;
+}
+
+int remove_clsact(unsigned int ifindex)
+{
+	if (count_filters(ifindex, TC_H_MIN_INGRESS) || count_filters(ifindex, TC_H_MIN_EGRESS))
+		return -EBUSY;
+
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex,
+		    .attach_point = BPF_TC_EGRESS | BPF_TC_INGRESS);
+
+	return bpf_tc_hook_destroy(&hook);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Attaching one program at one place, so that it outlives us: by a pinned link, or by a clsact
+ * filter where the kernel has no TCX links. Functions are silent; 0 or negative errno.
+ */
+#ifndef SMTPWALL_HOOK_H
+#define SMTPWALL_HOOK_H
+
+#include <linux/bpf.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Is the link's target still there? It dies with its cgroup or interface. */
+bool link_lives(int link);
+
+/*
+ * The link pinned at `pin`, to the cgroup `cgroup_fd`: taken over with the new program put in
+ * its place, or made and pinned. One that is attached elsewhere is replaced, the new one first.
+ */
+int hook_cgroup(int program, int cgroup_fd, enum bpf_attach_type type, const char *pin,
+		int *ret_link);
+
+/* TCX egress of an interface, at the head of the chain; likewise. -EINVAL, -EOPNOTSUPP: no TCX. */
+int hook_tcx(int program, unsigned int ifindex, const char *pin, int *ret_link);
+/* Is `program` the first that TCX egress runs there? */
+bool tcx_is_first(int program, unsigned int ifindex);
+
+/* A clsact filter with our own handle and priority; replaces the program in place. */
+int hook_clsact(int program, unsigned int ifindex, bool *ret_made_clsact);
+bool clsact_is_attached(unsigned int ifindex);
+int unhook_clsact(unsigned int ifindex);
+/* Removes the clsact qdisc itself. Only for who made it, when nobody else uses it. */
+int remove_clsact(unsigned int ifindex);
+
+#endif

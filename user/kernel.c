@@ -1,0 +1,989 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "kernel.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <smtpwall/names.h>
+
+#include "cleanup.h"
+#include "hook.h"
+#include "log.h"
+#include "maps.h"
+#include "mounts.h"
+#include "smtpwall.skel.h"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71 /* Linux 5.14 */
+#endif
+
+#define PATH_LEN 4096
+#define INTERFACES_MAX 1024
+
+/* A cgroup hook: a program, its place, its pin. */
+enum cgroup_hook { HOOK_CONNECT4, HOOK_CONNECT6, HOOK_SOCKET_OUT, CGROUP_HOOKS };
+
+static const struct {
+	const char *program;
+	enum bpf_attach_type type;
+	const char *pin;
+} cgroup_hooks[CGROUP_HOOKS] = {
+	[HOOK_CONNECT4] = { "connect4", BPF_CGROUP_INET4_CONNECT, SW_PIN_CONNECT4 },
+	[HOOK_CONNECT6] = { "connect6", BPF_CGROUP_INET6_CONNECT, SW_PIN_CONNECT6 },
+	[HOOK_SOCKET_OUT] = { "socket_out", BPF_CGROUP_INET_EGRESS, SW_PIN_SOCKET_OUT },
+};
+
+/* The tables of one generation are inner maps, made anew for each. */
+enum table { TABLE_RULES, TABLE_USERS, TABLE_GROUPS, TABLE_NETWORKS, TABLES };
+
+static const struct {
+	const char *name; /* of the outer map */
+	const char *key, *value; /* types, for readable dumps */
+} tables[TABLES] = {
+	[TABLE_RULES] = { "rules", "__u32", "sw_rules" },
+	[TABLE_USERS] = { "users", "__u32", "sw_intervals" },
+	[TABLE_GROUPS] = { "groups", "__u32", "sw_gid_intervals" },
+	[TABLE_NETWORKS] = { "networks", "sw_network", "__u32" },
+};
+
+/* libbpf forgets what inner maps look like when it has loaded the programs. */
+struct shape {
+	enum bpf_map_type type;
+	__u32 key_size, value_size, max_entries, flags;
+	int outer;
+};
+
+/* An interface whose egress we hook. */
+struct wire {
+	unsigned int ifindex;
+	int link; /* -1: a clsact filter */
+	char name[IF_NAMESIZE];
+	uint64_t put_first_ns; /* when we last went to the head of its chain */
+};
+
+struct kernel {
+	char *pin_dir;
+	char *cgroup;
+	int dir;    /* pin_dir, locked for the daemon's life */
+	int cgroup_fd;
+	bool fresh;
+	uint32_t mounted; /* SW_MOUNTED_* */
+	enum outside_hook outside_hook;
+	struct smtpwall *programs;
+	struct shape shape[TABLES];
+	struct maps *maps;
+	int links[CGROUP_HOOKS];
+	struct wire wire[INTERFACES_MAX];
+	size_t n_wires;
+	struct ring_buffer *ring;
+	int (*each)(const struct sw_event *event, void *userdata);
+	void *userdata;
+};
+
+/* ---- what libbpf says: kept until something fails, then told ---- */
+
+static char libbpf_said[1024];
+
+static int hear_libbpf(enum libbpf_print_level level, const char *format, va_list args)
+{
+	if (level == LIBBPF_WARN)
+		vsnprintf(libbpf_said, sizeof(libbpf_said), format, args);
+	return 0;
+}
+
+static int log_libbpf(int error, const char *what)
+{
+	libbpf_said[strcspn(libbpf_said, "\n")] = '\0';
+	return log_errno(error, "%s%s%s%s", what, libbpf_said[0] ? " (" : "", libbpf_said,
+			 libbpf_said[0] ? ")" : "");
+}
+
+static void pin_path(const struct kernel *kernel, const char *name, char path[static PATH_LEN])
+{
+	snprintf(path, PATH_LEN, "%s/%s", kernel->pin_dir, name);
+}
+
+/* ---- opening ---- */
+
+static int check_kernel(void)
+{
+	if (geteuid() != 0) {
+		log_error("must run as root: the kernel loads such programs for nobody else");
+		return -EPERM;
+	}
+	if (access("/sys/kernel/btf/vmlinux", R_OK) < 0) {
+		log_error("this kernel does not describe itself (no /sys/kernel/btf/vmlinux): use "
+			  "one built with CONFIG_DEBUG_INFO_BTF=y, 5.14 or newer");
+		return -ENOTSUP;
+	}
+	return 0;
+}
+
+static int make_dir(const char *path)
+{
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return log_errno(-errno, "cannot make the directory '%s'", path);
+	return 0;
+}
+
+static int make_pin_dirs(const struct kernel *kernel)
+{
+	char path[PATH_LEN];
+	int r = make_dir(kernel->pin_dir);
+
+	if (r < 0)
+		return r;
+	pin_path(kernel, SW_PIN_LINKS, path);
+	return make_dir(path);
+}
+
+static int lock_pin_dir(const char *path, int *ret_fd)
+{
+	_cleanup_close_ int fd = open(path, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return log_errno(-errno, "cannot open the pin directory '%s'", path);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK)
+			return log_errno(-errno, "cannot lock the pin directory '%s'", path);
+		log_error("'%s' is held by another smtpwalld: stop it first, or give this one a "
+			  "pin_dir of its own",
+			  path);
+		return -EBUSY;
+	}
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+/* Pinned maps of another version cannot be read: better told than misread. */
+static int check_version(struct kernel *kernel)
+{
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info), zero = 0;
+	struct sw_control control = {};
+	_cleanup_close_ int fd = -1;
+	char path[PATH_LEN];
+
+	pin_path(kernel, "control", path);
+	fd = bpf_obj_get(path);
+	kernel->fresh = fd < 0;
+	if (fd < 0)
+		return errno == ENOENT ? 0 : log_errno(-errno, "cannot open '%s'", path);
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
+		return log_errno(-errno, "cannot look at '%s'", path);
+	if (info.value_size == sizeof(control))
+		bpf_map_lookup_elem(fd, &zero, &control);
+	if (control.abi == SW_ABI_VERSION)
+		return 0;
+	log_error("'%s' was made by another version of smtpwall (ABI %u, this is %u): `smtpwall "
+		  "detach` removes it (counters, windows and blocks are lost), then start again",
+		  kernel->pin_dir, control.abi, SW_ABI_VERSION);
+	return -EPROTO;
+}
+
+/* The maps that are pinned have their size; another one is for those made anew. */
+static void set_sizes(struct smtpwall *programs, const struct config *config)
+{
+	bpf_map__set_max_entries(programs->maps.uid_ledger, config->max_users);
+	bpf_map__set_max_entries(programs->maps.uid_windows, config->max_users * 2);
+}
+
+static int keep_pinned_size(struct bpf_map *map, const char *path)
+{
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info);
+	_cleanup_close_ int fd = bpf_obj_get(path);
+
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
+		return 0;
+	if (info.max_entries != bpf_map__max_entries(map))
+		log_warning("the map '%s' keeps its %u rows: `smtpwall detach` and a start make it "
+			    "anew",
+			    bpf_map__name(map), info.max_entries);
+	return bpf_map__set_max_entries(map, info.max_entries);
+}
+
+static int set_pins(struct kernel *kernel)
+{
+	char path[PATH_LEN];
+	struct bpf_map *map;
+	int r = 0;
+
+	bpf_object__for_each_map(map, kernel->programs->obj) {
+		if (bpf_map__is_internal(map) || strchr(bpf_map__name(map), '.'))
+			continue;
+		pin_path(kernel, bpf_map__name(map), path);
+		r = bpf_map__set_pin_path(map, path);
+		if (r >= 0)
+			r = keep_pinned_size(map, path);
+		if (r < 0)
+			return log_errno(r, "cannot prepare the map '%s'", bpf_map__name(map));
+	}
+	return 0;
+}
+
+static struct bpf_map *table_map(const struct kernel *kernel, size_t table)
+{
+	return bpf_object__find_map_by_name(kernel->programs->obj, tables[table].name);
+}
+
+static void note_shapes(struct kernel *kernel)
+{
+	for (size_t i = 0; i < TABLES; i++) {
+		const struct bpf_map *inner = bpf_map__inner_map(table_map(kernel, i));
+
+		kernel->shape[i] = (struct shape){
+			.type = bpf_map__type(inner),
+			.key_size = bpf_map__key_size(inner),
+			.value_size = bpf_map__value_size(inner),
+			.max_entries = bpf_map__max_entries(inner),
+			.flags = bpf_map__map_flags(inner),
+		};
+	}
+}
+
+static int load(struct kernel *kernel, const struct config *config)
+{
+	int r;
+
+	kernel->programs = smtpwall__open();
+	if (!kernel->programs)
+		return log_libbpf(-errno, "cannot open the programs");
+	set_sizes(kernel->programs, config);
+	r = set_pins(kernel);
+	if (r < 0)
+		return r;
+	note_shapes(kernel);
+	r = smtpwall__load(kernel->programs);
+	if (r < 0)
+		return log_libbpf(r, "the kernel does not take the programs");
+	for (size_t i = 0; i < TABLES; i++)
+		kernel->shape[i].outer = bpf_map__fd(table_map(kernel, i));
+	return 0;
+}
+
+/* The program for retiring rows belongs to the maps: the newest is pinned over the old. */
+static int pin_retire(struct kernel *kernel)
+{
+	int fd = bpf_program__fd(kernel->programs->progs.retire);
+	char path[PATH_LEN], next[PATH_LEN + 8];
+
+	pin_path(kernel, SW_PIN_RETIRE, path);
+	snprintf(next, sizeof(next), "%s_next", path);
+	unlink(next);
+	if (bpf_obj_pin(fd, next) < 0 || rename(next, path) < 0)
+		return log_errno(-errno, "cannot pin '%s'", path);
+	return 0;
+}
+
+/* ---- the control entry ---- */
+
+static uint64_t netns_cookie(void)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	uint64_t cookie = 0;
+	socklen_t size = sizeof(cookie);
+
+	if (fd >= 0)
+		getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size);
+	return cookie;
+}
+
+static uint32_t namespace_inode(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) < 0 ? 0 : (uint32_t)st.st_ino;
+}
+
+/* Never 0: that is what every packet begins with. */
+static uint32_t random_mark(void)
+{
+	uint16_t mark = 0;
+
+	while (!(mark & 0xfff0))
+		if (getrandom(&mark, sizeof(mark), 0) < 0)
+			mark = 0x2500;
+	return mark & 0xfff0;
+}
+
+static void control_here(struct sw_control *control, const struct kernel *kernel,
+			 const struct config *config)
+{
+	control->abi = SW_ABI_VERSION;
+	control->netns_cookie = netns_cookie();
+	control->pid_ns = namespace_inode("/proc/self/ns/pid");
+	control->user_ns = namespace_inode("/proc/self/ns/user");
+	control->ipv6_prefix = config->ipv6_prefix;
+	if (!control->wire_mark)
+		control->wire_mark = random_mark();
+	control->mounted |= kernel->mounted;
+	snprintf(control->cgroup, sizeof(control->cgroup), "%s", kernel->cgroup);
+}
+
+static int edit_control(struct kernel *kernel, const struct config *config,
+			void (*edit)(struct sw_control *, const struct kernel *,
+				     const struct config *))
+{
+	struct sw_control control = {};
+	int r = maps_lock(kernel->maps);
+
+	if (r >= 0) {
+		r = maps_control(kernel->maps, &control);
+		if (r >= 0) {
+			edit(&control, kernel, config);
+			r = maps_control_write(kernel->maps, &control);
+		}
+		maps_unlock(kernel->maps);
+	}
+	return r < 0 ? log_errno(r, "cannot write the map 'control'") : 0;
+}
+
+/* Always there, so that a full ledger has a row for who comes too late. */
+static int make_overflow_rows(struct kernel *kernel)
+{
+	const struct sw_uid uid = { SW_UID_OVERFLOW };
+	const struct sw_ip ip = {};
+	const struct sw_ledger empty = { .first_seen_ns = boot_ns() };
+
+	if ((bpf_map_update_elem(bpf_map__fd(kernel->programs->maps.uid_ledger), &uid, &empty,
+				 BPF_NOEXIST) < 0 &&
+	     errno != EEXIST) ||
+	    (bpf_map_update_elem(bpf_map__fd(kernel->programs->maps.ip_ledger), &ip, &empty,
+				 BPF_NOEXIST) < 0 &&
+	     errno != EEXIST))
+		return log_errno(-errno, "cannot make the overflow rows");
+	return 0;
+}
+
+static int on_event(void *userdata, void *data, size_t size)
+{
+	struct kernel *kernel = userdata;
+
+	if (size < sizeof(struct sw_event))
+		return 0;
+	return kernel->each(data, kernel->userdata);
+}
+
+static int open_ring(struct kernel *kernel)
+{
+	kernel->ring = ring_buffer__new(bpf_map__fd(kernel->programs->maps.events), on_event,
+					kernel, NULL);
+	return kernel->ring ? 0 : log_errno(-errno, "cannot read the ring of events");
+}
+
+static int open_cgroup(struct kernel *kernel, const struct config *config)
+{
+	bool mounted = false;
+	int r = mount_cgroup2(config->cgroup, &kernel->cgroup, &mounted);
+
+	if (r < 0)
+		return r;
+	if (mounted)
+		kernel->mounted |= SW_MOUNTED_CGROUP2;
+	kernel->cgroup_fd = open(kernel->cgroup, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	if (kernel->cgroup_fd < 0)
+		return log_errno(-errno, "cannot open the cgroup '%s'", kernel->cgroup);
+	return 0;
+}
+
+static int open_pin_dir(struct kernel *kernel)
+{
+	bool mounted = false;
+	int r = mount_bpffs(kernel->pin_dir, &mounted);
+
+	if (r < 0)
+		return r;
+	if (mounted)
+		kernel->mounted |= SW_MOUNTED_BPFFS;
+	r = make_pin_dirs(kernel);
+	return r < 0 ? r : lock_pin_dir(kernel->pin_dir, &kernel->dir);
+}
+
+/* Signs fresh maps with our version: nobody opens unsigned ones. */
+static int sign_maps(struct kernel *kernel)
+{
+	const struct sw_control control = { .abi = SW_ABI_VERSION };
+	uint32_t zero = 0;
+
+	if (kernel->fresh && bpf_map_update_elem(bpf_map__fd(kernel->programs->maps.control), &zero,
+						 &control, BPF_ANY) < 0)
+		return log_errno(-errno, "cannot write the map 'control'");
+	return 0;
+}
+
+static int open_maps(struct kernel *kernel)
+{
+	int r = sign_maps(kernel);
+
+	if (r < 0)
+		return r;
+	r = maps_open(kernel->pin_dir, &kernel->maps);
+	return r < 0 ? log_errno(r, "cannot open the maps in '%s'", kernel->pin_dir) : 0;
+}
+
+/* What a start that failed has made for nothing. */
+static void remove_fresh_pins(struct kernel *kernel)
+{
+	struct bpf_map *map;
+	char path[PATH_LEN];
+
+	if (!kernel->fresh || !kernel->programs)
+		return;
+	bpf_object__for_each_map(map, kernel->programs->obj)
+		if (bpf_map__is_pinned(map))
+			bpf_map__unpin(map, NULL);
+	pin_path(kernel, SW_PIN_RETIRE, path);
+	unlink(path);
+}
+
+static int open_all(struct kernel *kernel, const struct config *config)
+{
+	int r = check_kernel();
+
+	r = r < 0 ? r : open_pin_dir(kernel);
+	r = r < 0 ? r : open_cgroup(kernel, config);
+	r = r < 0 ? r : check_version(kernel);
+	r = r < 0 ? r : load(kernel, config);
+	r = r < 0 ? r : pin_retire(kernel);
+	r = r < 0 ? r : open_maps(kernel);
+	r = r < 0 ? r : edit_control(kernel, config, control_here);
+	r = r < 0 ? r : make_overflow_rows(kernel);
+	r = r < 0 ? r : open_ring(kernel);
+	if (r < 0)
+		remove_fresh_pins(kernel);
+	return r;
+}
+
+int kernel_open(const struct config *config, struct kernel **ret)
+{
+	struct kernel *kernel = calloc(1, sizeof(*kernel));
+	int r;
+
+	if (!kernel)
+		return log_errno(-ENOMEM, "cannot open the gate");
+	kernel->dir = kernel->cgroup_fd = -1;
+	for (size_t i = 0; i < CGROUP_HOOKS; i++)
+		kernel->links[i] = -1;
+	kernel->outside_hook = config->outside_hook;
+	kernel->pin_dir = strdup(config->pin_dir);
+	libbpf_set_print(hear_libbpf);
+	r = kernel->pin_dir ? open_all(kernel, config) :
+			      log_errno(-ENOMEM, "cannot open the gate");
+	if (r < 0) {
+		kernel_close(kernel);
+		return r;
+	}
+	*ret = kernel;
+	return 0;
+}
+
+void kernel_close(struct kernel *kernel)
+{
+	if (!kernel)
+		return;
+	ring_buffer__free(kernel->ring);
+	if (kernel->maps)
+		maps_close(kernel->maps);
+	for (size_t i = 0; i < CGROUP_HOOKS; i++)
+		closep(&kernel->links[i]);
+	for (size_t i = 0; i < kernel->n_wires; i++)
+		closep(&kernel->wire[i].link);
+	smtpwall__destroy(kernel->programs);
+	closep(&kernel->cgroup_fd);
+	closep(&kernel->dir);
+	free(kernel->cgroup);
+	free(kernel->pin_dir);
+	free(kernel);
+}
+
+bool kernel_fresh(const struct kernel *kernel)
+{
+	return kernel->fresh;
+}
+
+/* ---- rules ---- */
+
+int kernel_live_rules(struct kernel *kernel, struct sw_rules *ret)
+{
+	struct sw_control control;
+	int r = maps_control(kernel->maps, &control);
+
+	if (r >= 0 && !control.generation)
+		return -ENOENT;
+	r = r < 0 ? r : maps_rules(kernel->maps, ret);
+	return r < 0 ? log_errno(r, "cannot read the rules in force") : 0;
+}
+
+/* A table of a new generation, empty. */
+static int make_table(struct kernel *kernel, enum table table)
+{
+	const struct btf *btf = bpf_object__btf(kernel->programs->obj);
+	const struct shape *shape = &kernel->shape[table];
+	int key = btf__find_by_name(btf, tables[table].key);
+	int value = btf__find_by_name(btf, tables[table].value);
+	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = shape->flags);
+	int fd;
+
+	if (key > 0 && value > 0) {
+		options.btf_fd = bpf_object__btf_fd(kernel->programs->obj);
+		options.btf_key_type_id = key;
+		options.btf_value_type_id = value;
+	}
+	fd = bpf_map_create(shape->type, tables[table].name, shape->key_size, shape->value_size,
+			    shape->max_entries, &options);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Makes a table with one value and puts it into a slot. */
+static int put_table(struct kernel *kernel, enum table table, uint32_t slot, const void *value)
+{
+	_cleanup_close_ int fd = make_table(kernel, table);
+	uint32_t zero = 0;
+
+	if (fd < 0)
+		return fd;
+	if (bpf_map_update_elem(fd, &zero, value, BPF_ANY) < 0 ||
+	    bpf_map_update_elem(kernel->shape[table].outer, &slot, &fd, BPF_ANY) < 0)
+		return -errno;
+	return 0;
+}
+
+static int put_networks(struct kernel *kernel, uint32_t slot, const struct ruleset *ruleset)
+{
+	_cleanup_close_ int fd = make_table(kernel, TABLE_NETWORKS);
+
+	if (fd < 0)
+		return fd;
+	for (size_t i = 0; i < ruleset->n_networks; i++) {
+		const struct network_rule *rule = &ruleset->network[i];
+
+		if (bpf_map_update_elem(fd, &rule->network, &rule->flags, BPF_ANY) < 0)
+			return -errno;
+	}
+	return bpf_map_update_elem(kernel->shape[TABLE_NETWORKS].outer, &slot, &fd, BPF_ANY) < 0 ?
+		       -errno :
+		       0;
+}
+
+static int put_generation(struct kernel *kernel, uint32_t generation, const struct ruleset *ruleset)
+{
+	uint32_t slot = generation % SW_GENERATIONS;
+	int r;
+
+	r = put_table(kernel, TABLE_RULES, slot, &ruleset->rules);
+	r = r < 0 ? r : put_table(kernel, TABLE_USERS, slot, ruleset->users);
+	r = r < 0 ? r : put_table(kernel, TABLE_GROUPS, slot, ruleset->groups);
+	r = r < 0 ? r : put_networks(kernel, slot, ruleset);
+	if (r >= 0 && bpf_map_update_elem(bpf_map__fd(kernel->programs->maps.ports), &slot,
+					  &ruleset->ports, BPF_ANY) < 0)
+		r = -errno;
+	return r;
+}
+
+/* Whose block is it? NULL: of a policy that is no more. */
+static const struct sw_policy *policy_of(const struct sw_rules *rules, uint32_t id)
+{
+	for (uint32_t i = 0; i < rules->n_policies; i++)
+		if (rules->policy[i].id == id)
+			return &rules->policy[i];
+	return NULL;
+}
+
+/* A block of a policy that is gone goes with it; that of one that only observes refuses nothing. */
+static int adapt_block(struct kernel *kernel, const struct sw_rules *rules, struct block_row *row)
+{
+	const struct sw_policy *policy = policy_of(rules, row->block.policy);
+
+	if (row->block.by != SW_BY_LIMIT)
+		return 0;
+	if (!policy || !(policy->roads >> row->road & 1))
+		return maps_block_remove(kernel->maps, &row->subject, row->road);
+	if (policy->mode == SW_MODE_ENFORCE || (row->block.flags & SW_BLOCK_OBSERVED))
+		return 0;
+	row->block.flags |= SW_BLOCK_OBSERVED;
+	return maps_block_set(kernel->maps, &row->subject, row->road, &row->block);
+}
+
+static int adapt_blocks(struct kernel *kernel, const struct sw_rules *rules)
+{
+	_cleanup_free_ struct block_row *row = NULL;
+	size_t n = 0;
+	int r = maps_blocks(kernel->maps, &row, &n);
+
+	for (size_t i = 0; i < n && r >= 0; i++)
+		r = adapt_block(kernel, rules, &row[i]);
+	return r;
+}
+
+/* From here on every program reads the new generation; the old one's tables stay for those that
+ * are still running in it. */
+static int switch_generation(struct kernel *kernel, const struct config *config,
+			     const struct ruleset *ruleset, uint32_t generation)
+{
+	struct sw_control control;
+	int r = maps_lock(kernel->maps);
+
+	if (r < 0)
+		return r;
+	r = maps_control(kernel->maps, &control);
+	if (r >= 0) {
+		control.generation = generation;
+		control.ipv6_prefix = config->ipv6_prefix;
+		r = maps_control_write(kernel->maps, &control);
+	}
+	r = r < 0 ? r : adapt_blocks(kernel, &ruleset->rules);
+	maps_unlock(kernel->maps);
+	return r;
+}
+
+int kernel_publish(struct kernel *kernel, const struct config *config,
+		   const struct ruleset *ruleset)
+{
+	struct sw_control control;
+	uint32_t generation;
+	int r = maps_control(kernel->maps, &control);
+
+	if (r < 0)
+		return log_errno(r, "cannot read the map 'control'");
+	generation = control.generation + 1;
+	if (!generation) /* 0 is: no rules yet */
+		generation = SW_GENERATIONS;
+	r = put_generation(kernel, generation, ruleset);
+	if (r < 0)
+		return log_errno(r, "cannot write the rules, the old ones stay");
+	r = switch_generation(kernel, config, ruleset, generation);
+	return r < 0 ? log_errno(r, "cannot switch to the new rules") : 0;
+}
+
+/* ---- addresses and elders ---- */
+
+static bool among(const struct sw_ip *address, size_t n, const struct sw_ip *one)
+{
+	for (size_t i = 0; i < n; i++)
+		if (memcmp(&address[i], one, sizeof(*one)) == 0)
+			return true;
+	return false;
+}
+
+int kernel_own_addresses(struct kernel *kernel, const struct sw_ip *address, size_t n)
+{
+	int fd = bpf_map__fd(kernel->programs->maps.own_addresses);
+	struct sw_ip key, next;
+	uint32_t yes = 1;
+	bool more;
+
+	for (size_t i = 0; i < n; i++)
+		if (bpf_map_update_elem(fd, &address[i], &yes, BPF_ANY) < 0)
+			return log_errno(-errno, "cannot note an address of this machine");
+	more = bpf_map_get_next_key(fd, NULL, &key) == 0;
+	while (more) {
+		more = bpf_map_get_next_key(fd, &key, &next) == 0;
+		if (!among(address, n, &key))
+			bpf_map_delete_elem(fd, &key);
+		key = next;
+	}
+	return 0;
+}
+
+int kernel_elder(struct kernel *kernel, uint64_t cookie, const struct sw_tag *tag)
+{
+	if (bpf_map_update_elem(bpf_map__fd(kernel->programs->maps.elders), &cookie, tag, BPF_ANY) <
+	    0)
+		return log_errno(-errno, "cannot note a session that is older than the gate");
+	return 0;
+}
+
+/* ---- hooks ---- */
+
+static int program_fd(const struct kernel *kernel, const char *name)
+{
+	return bpf_program__fd(bpf_object__find_program_by_name(kernel->programs->obj, name));
+}
+
+static int attach_cgroup(struct kernel *kernel, size_t hook)
+{
+	char path[PATH_LEN];
+	int link, r;
+
+	pin_path(kernel, cgroup_hooks[hook].pin, path);
+	r = hook_cgroup(program_fd(kernel, cgroup_hooks[hook].program), kernel->cgroup_fd,
+			cgroup_hooks[hook].type, path, &link);
+	if (r < 0)
+		return log_errno(r, "cannot attach '%s' to the cgroup '%s'",
+				 cgroup_hooks[hook].program, kernel->cgroup);
+	closep(&kernel->links[hook]);
+	kernel->links[hook] = link;
+	return 0;
+}
+
+int kernel_attach(struct kernel *kernel)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < CGROUP_HOOKS && r >= 0; i++)
+		r = attach_cgroup(kernel, i);
+	return r;
+}
+
+static void egress_pin(const struct kernel *kernel, unsigned int ifindex, const char *format,
+		       char path[static PATH_LEN])
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), format, ifindex);
+	pin_path(kernel, name, path);
+}
+
+/* `detach` has to find the filters again, and whether the qdisc was ours: pins mark both. */
+static int mark_clsact(struct kernel *kernel, unsigned int ifindex, bool made)
+{
+	int fd = bpf_program__fd(kernel->programs->progs.egress);
+	char path[PATH_LEN];
+
+	egress_pin(kernel, ifindex, SW_PIN_CLSACT, path);
+	unlink(path);
+	if (bpf_obj_pin(fd, path) < 0)
+		return -errno;
+	egress_pin(kernel, ifindex, SW_PIN_CLSACT_OURS, path);
+	if (made && bpf_obj_pin(fd, path) < 0 && errno != EEXIST)
+		return -errno;
+	return 0;
+}
+
+static int attach_clsact(struct kernel *kernel, unsigned int ifindex)
+{
+	bool made = false;
+	int r = hook_clsact(bpf_program__fd(kernel->programs->progs.egress), ifindex, &made);
+
+	return r < 0 ? r : mark_clsact(kernel, ifindex, made);
+}
+
+static int attach_wire(struct kernel *kernel, unsigned int ifindex, int *ret_link)
+{
+	int program = bpf_program__fd(kernel->programs->progs.egress), r = -ENOTSUP;
+	char path[PATH_LEN];
+
+	egress_pin(kernel, ifindex, SW_PIN_EGRESS, path);
+	if (kernel->outside_hook != OUTSIDE_CLSACT)
+		r = hook_tcx(program, ifindex, path, ret_link);
+	if (r < 0 && r != -ENODEV && kernel->outside_hook != OUTSIDE_TCX) {
+		r = attach_clsact(kernel, ifindex);
+		*ret_link = -1;
+	}
+	return r;
+}
+
+static struct wire *find_wire(struct kernel *kernel, unsigned int ifindex)
+{
+	for (size_t i = 0; i < kernel->n_wires; i++)
+		if (kernel->wire[i].ifindex == ifindex)
+			return &kernel->wire[i];
+	return NULL;
+}
+
+int kernel_attach_interface(struct kernel *kernel, unsigned int ifindex, const char *name)
+{
+	struct wire *wire = find_wire(kernel, ifindex);
+	int link = -1, r;
+
+	if (wire)
+		return 0;
+	if (kernel->n_wires == INTERFACES_MAX)
+		return log_errno(-ENOSPC, "cannot count what leaves by '%s'", name);
+	r = attach_wire(kernel, ifindex, &link);
+	if (r < 0)
+		return log_errno(r, "cannot attach to the egress of '%s'", name);
+	wire = &kernel->wire[kernel->n_wires++];
+	*wire = (struct wire){ .ifindex = ifindex, .link = link };
+	snprintf(wire->name, sizeof(wire->name), "%s", name);
+	return 0;
+}
+
+int kernel_detach_interface(struct kernel *kernel, unsigned int ifindex)
+{
+	struct wire *wire = find_wire(kernel, ifindex);
+	char path[PATH_LEN];
+
+	if (!wire)
+		return 0;
+	if (wire->link < 0)
+		unhook_clsact(ifindex);
+	closep(&wire->link);
+	*wire = kernel->wire[--kernel->n_wires];
+	egress_pin(kernel, ifindex, SW_PIN_EGRESS, path);
+	unlink(path);
+	egress_pin(kernel, ifindex, SW_PIN_CLSACT, path);
+	unlink(path);
+	return 0;
+}
+
+/* ---- verifying ---- */
+
+static bool is_pinned(const struct kernel *kernel, const char *name)
+{
+	char path[PATH_LEN];
+
+	pin_path(kernel, name, path);
+	return access(path, F_OK) == 0;
+}
+
+static void pin_again(const struct kernel *kernel, int fd, const char *name)
+{
+	char path[PATH_LEN];
+
+	pin_path(kernel, name, path);
+	if (access(path, F_OK) < 0 && bpf_obj_pin(fd, path) < 0)
+		log_errno(-errno, "cannot pin '%s' again", path);
+}
+
+static bool pins_stand(struct kernel *kernel)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, kernel->programs->obj)
+		if (bpf_map__pin_path(map) && access(bpf_map__pin_path(map), F_OK) < 0)
+			return false;
+	for (size_t i = 0; i < CGROUP_HOOKS; i++)
+		if (kernel->links[i] >= 0 && !is_pinned(kernel, cgroup_hooks[i].pin))
+			return false;
+	return is_pinned(kernel, SW_PIN_RETIRE);
+}
+
+/* The held descriptors keep everything alive while the pins are gone. */
+static int put_pins_back(struct kernel *kernel)
+{
+	_cleanup_close_ int dir = -1;
+	struct bpf_map *map;
+	bool mounted = false;
+	char name[64];
+
+	if (mount_bpffs(kernel->pin_dir, &mounted) < 0 || make_pin_dirs(kernel) < 0 ||
+	    lock_pin_dir(kernel->pin_dir, &dir) < 0)
+		return -EIO;
+	closep(&kernel->dir);
+	kernel->dir = take_fd(&dir);
+	bpf_object__for_each_map(map, kernel->programs->obj)
+		if (bpf_map__pin_path(map))
+			pin_again(kernel, bpf_map__fd(map), bpf_map__name(map));
+	pin_again(kernel, bpf_program__fd(kernel->programs->progs.retire), SW_PIN_RETIRE);
+	for (size_t i = 0; i < CGROUP_HOOKS; i++)
+		pin_again(kernel, kernel->links[i], cgroup_hooks[i].pin);
+	for (size_t i = 0; i < kernel->n_wires; i++) {
+		snprintf(name, sizeof(name), SW_PIN_EGRESS, kernel->wire[i].ifindex);
+		if (kernel->wire[i].link >= 0)
+			pin_again(kernel, kernel->wire[i].link, name);
+		else
+			mark_clsact(kernel, kernel->wire[i].ifindex, false);
+	}
+	return 0;
+}
+
+static int verify_pins(struct kernel *kernel)
+{
+	struct maps *maps;
+	int r;
+
+	if (pins_stand(kernel))
+		return 0;
+	log_warning("somebody took pins in '%s' away: they are put back; nothing was let through "
+		    "meanwhile",
+		    kernel->pin_dir);
+	if (put_pins_back(kernel) < 0)
+		return 0;
+	r = maps_open(kernel->pin_dir, &maps);
+	if (r < 0) {
+		log_errno(r, "cannot open the maps in '%s' again", kernel->pin_dir);
+		return 0;
+	}
+	maps_close(kernel->maps);
+	kernel->maps = maps;
+	return 1;
+}
+
+static int verify_cgroup(struct kernel *kernel, size_t hook)
+{
+	if (kernel->links[hook] < 0 || link_lives(kernel->links[hook]))
+		return 0;
+	log_warning("'%s' was taken off the cgroup '%s': it is put back", cgroup_hooks[hook].program,
+		    kernel->cgroup);
+	return attach_cgroup(kernel, hook) >= 0;
+}
+
+#define PUT_FIRST_EVERY_NS 10000000000ULL /* two that both want to be first must not fight */
+
+/* Another program before ours may let packets pass it. */
+static int verify_first(struct kernel *kernel, struct wire *wire)
+{
+	uint64_t now_ns = boot_ns();
+	char path[PATH_LEN];
+	int r;
+
+	if (tcx_is_first(bpf_program__fd(kernel->programs->progs.egress), wire->ifindex) ||
+	    now_ns - wire->put_first_ns < PUT_FIRST_EVERY_NS)
+		return 0;
+	wire->put_first_ns = now_ns;
+	log_warning("another program was put before ours on the egress of '%s': ours goes first "
+		    "again",
+		    wire->name);
+	egress_pin(kernel, wire->ifindex, SW_PIN_EGRESS, path);
+	unlink(path);
+	closep(&wire->link);
+	wire->link = -1;
+	r = attach_wire(kernel, wire->ifindex, &wire->link);
+	return r < 0 ? log_errno(r, "cannot attach to the egress of '%s' again", wire->name) : 1;
+}
+
+static int verify_wire(struct kernel *kernel, struct wire *wire)
+{
+	char name[IF_NAMESIZE];
+
+	if (!if_indextoname(wire->ifindex, name))
+		return 0; /* gone: news of it is on its way */
+	if (wire->link >= 0)
+		return verify_first(kernel, wire);
+	if (clsact_is_attached(wire->ifindex))
+		return 0;
+	log_warning("our filter was taken off the egress of '%s': it is put back", wire->name);
+	return attach_clsact(kernel, wire->ifindex) >= 0;
+}
+
+int kernel_verify(struct kernel *kernel)
+{
+	int repairs = verify_pins(kernel), r;
+
+	for (size_t i = 0; i < CGROUP_HOOKS; i++)
+		repairs += verify_cgroup(kernel, i);
+	for (size_t i = 0; i < kernel->n_wires; i++) {
+		r = verify_wire(kernel, &kernel->wire[i]);
+		repairs += r > 0;
+	}
+	return repairs;
+}
+
+/* ---- events ---- */
+
+int kernel_events_fd(struct kernel *kernel)
+{
+	return ring_buffer__epoll_fd(kernel->ring);
+}
+
+int kernel_events_consume(struct kernel *kernel,
+			  int (*each)(const struct sw_event *event, void *userdata), void *userdata)
+{
+	int r;
+
+	kernel->each = each;
+	kernel->userdata = userdata;
+	r = ring_buffer__consume(kernel->ring);
+	return r < 0 ? log_errno(r, "cannot read the ring of events") : 0;
+}

@@ -1,0 +1,935 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <linux/bpf.h>
+
+#include "maps.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+
+#include <smtpwall/names.h>
+#include <smtpwall/window.h>
+
+#include "cleanup.h"
+
+#define NS_PER_SECOND 1000000000ULL
+#define LOCK_PATIENCE_NS (5 * NS_PER_SECOND)
+#define BATCH 1024	  /* rows read at a time; doubled while a hash bucket holds more */
+#define READ_ATTEMPTS 100 /* of a rule set, while generations change under us */
+
+enum map {
+	MAP_CONTROL,
+	MAP_HEALTH,
+	MAP_RULES,
+	MAP_USERS,
+	MAP_OWN_ADDRESSES,
+	MAP_UID_LEDGER,
+	MAP_UNIT_LEDGER,
+	MAP_IP_LEDGER,
+	MAP_UID_WINDOWS,
+	MAP_UNIT_WINDOWS,
+	MAP_OVERFLOW_WINDOWS,
+	MAP_UID_BLOCKS,
+	MAP_UNIT_BLOCKS,
+	MAP_IP_BLOCKS,
+	MAP_UID_ALLOWED,
+	MAP_UNIT_ALLOWED,
+	MAP_ELDERS,
+	MAPS
+};
+
+/* As bpf/lib/maps.h pins them. A map of other sizes is another version's. */
+static const struct {
+	const char *name;
+	__u32 key_size;
+	__u32 value_size;
+	bool fills; /* its rows come and go: `status` says how full it is */
+	__u64 read_flags;
+} kinds_of_map[MAPS] = {
+	[MAP_CONTROL] = { "control", 4, sizeof(struct sw_control), false, 0 },
+	[MAP_HEALTH] = { "health", 4, sizeof(struct sw_health), false, 0 },
+	[MAP_RULES] = { "rules", 4, 4, false, 0 },
+	[MAP_USERS] = { "users", 4, 4, false, 0 },
+	[MAP_OWN_ADDRESSES] = { "own_addresses", sizeof(struct sw_ip), 4, true, 0 },
+	[MAP_UID_LEDGER] = { "uid_ledger", sizeof(struct sw_uid), sizeof(struct sw_ledger), true,
+			     0 },
+	[MAP_UNIT_LEDGER] = { "unit_ledger", sizeof(struct sw_unit), sizeof(struct sw_ledger), true,
+			      0 },
+	[MAP_IP_LEDGER] = { "ip_ledger", sizeof(struct sw_ip), sizeof(struct sw_ledger), true, 0 },
+	[MAP_UID_WINDOWS] = { "uid_windows", sizeof(struct sw_uid_policy),
+			      sizeof(struct sw_windows), true, BPF_F_LOCK },
+	[MAP_UNIT_WINDOWS] = { "unit_windows", sizeof(struct sw_unit_policy),
+			       sizeof(struct sw_windows), true, BPF_F_LOCK },
+	[MAP_OVERFLOW_WINDOWS] = { "overflow_windows", 4, sizeof(struct sw_windows), false,
+				   BPF_F_LOCK },
+	[MAP_UID_BLOCKS] = { "uid_blocks", sizeof(struct sw_uid_road), sizeof(struct sw_block),
+			     true, 0 },
+	[MAP_UNIT_BLOCKS] = { "unit_blocks", sizeof(struct sw_unit_road), sizeof(struct sw_block),
+			      true, 0 },
+	[MAP_IP_BLOCKS] = { "ip_blocks", sizeof(struct sw_ip_road), sizeof(struct sw_block), true,
+			    0 },
+	[MAP_UID_ALLOWED] = { "uid_allowed", sizeof(struct sw_uid), sizeof(struct sw_allowance),
+			      true, 0 },
+	[MAP_UNIT_ALLOWED] = { "unit_allowed", sizeof(struct sw_unit), sizeof(struct sw_allowance),
+			       true, 0 },
+	[MAP_ELDERS] = { "elders", 8, sizeof(struct sw_tag), true, 0 },
+};
+
+/* Which map holds what of a kind of subject; MAPS: nothing does. */
+static const enum map ledger_of[SW_KINDS] = { MAP_UID_LEDGER, MAP_UNIT_LEDGER, MAP_IP_LEDGER };
+static const enum map windows_of[SW_KINDS] = { MAP_UID_WINDOWS, MAP_UNIT_WINDOWS, MAPS };
+static const enum map blocks_of[SW_KINDS] = { MAP_UID_BLOCKS, MAP_UNIT_BLOCKS, MAP_IP_BLOCKS };
+static const enum map allowed_of[SW_KINDS] = { MAP_UID_ALLOWED, MAP_UNIT_ALLOWED, MAPS };
+
+struct maps {
+	int dir;   /* pin_dir: its lock is the daemon's life */
+	int links; /* its lock is the editor's */
+	int retire;
+	int fd[MAPS];
+};
+
+/* ---- keys ---- */
+
+union key {
+	struct sw_uid uid;
+	struct sw_unit unit;
+	struct sw_ip ip;
+	struct sw_uid_road uid_road;
+	struct sw_unit_road unit_road;
+	struct sw_ip_road ip_road;
+	struct sw_uid_policy uid_policy;
+	struct sw_unit_policy unit_policy;
+};
+
+static union key subject_key(const struct sw_subject *subject)
+{
+	union key key = {};
+
+	switch ((enum sw_kind)subject->kind) {
+	case SW_KIND_UID:
+		key.uid.uid = subject->uid;
+		break;
+	case SW_KIND_UNIT:
+		key.unit.cgroup = subject->unit;
+		break;
+	case SW_KIND_IP:
+		memcpy(key.ip.addr, subject->addr, sizeof(key.ip.addr));
+		break;
+	case SW_KINDS:
+		break;
+	}
+	return key;
+}
+
+/* Every key begins with whom it is about. */
+static struct sw_subject key_subject(enum sw_kind kind, const union key *key)
+{
+	struct sw_subject subject = { .kind = kind };
+
+	switch (kind) {
+	case SW_KIND_UID:
+		subject.uid = key->uid.uid;
+		break;
+	case SW_KIND_UNIT:
+		subject.unit = key->unit.cgroup;
+		break;
+	case SW_KIND_IP:
+		memcpy(subject.addr, key->ip.addr, sizeof(subject.addr));
+		break;
+	case SW_KINDS:
+		break;
+	}
+	return subject;
+}
+
+static union key road_key(const struct sw_subject *subject, __u32 road)
+{
+	union key key = subject_key(subject);
+
+	switch ((enum sw_kind)subject->kind) {
+	case SW_KIND_UID:
+		key.uid_road.road = road;
+		break;
+	case SW_KIND_UNIT:
+		key.unit_road.road = road;
+		break;
+	case SW_KIND_IP:
+		key.ip_road.road = road;
+		break;
+	case SW_KINDS:
+		break;
+	}
+	return key;
+}
+
+static __u32 key_road(enum sw_kind kind, const union key *key)
+{
+	switch (kind) {
+	case SW_KIND_UID:
+		return key->uid_road.road;
+	case SW_KIND_UNIT:
+		return key->unit_road.road;
+	case SW_KIND_IP:
+		return key->ip_road.road;
+	case SW_KINDS:
+		break;
+	}
+	return SW_ROADS;
+}
+
+static union key windows_key(const struct sw_subject *subject, __u32 policy, __u32 road)
+{
+	union key key = subject_key(subject);
+
+	if (subject->kind == SW_KIND_UNIT) {
+		key.unit_policy.policy = policy;
+		key.unit_policy.road = road;
+	} else {
+		key.uid_policy.policy = policy;
+		key.uid_policy.road = road;
+	}
+	return key;
+}
+
+/* ---- opening ---- */
+
+static int open_map(const char *pin_dir, enum map map, int *ret_fd)
+{
+	char path[PATH_MAX];
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info);
+	_cleanup_close_ int fd = -1;
+
+	if (snprintf(path, sizeof(path), "%s/%s", pin_dir, kinds_of_map[map].name) >=
+	    (int)sizeof(path))
+		return -ENAMETOOLONG;
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return -errno;
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
+		return -errno;
+	if (info.key_size != kinds_of_map[map].key_size ||
+	    info.value_size != kinds_of_map[map].value_size)
+		return -EPROTO;
+
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+int maps_abi(const char *pin_dir, uint32_t *ret)
+{
+	char path[PATH_MAX];
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info), zero = 0;
+	_cleanup_close_ int fd = -1;
+	_cleanup_free_ void *value = NULL;
+
+	if (snprintf(path, sizeof(path), "%s/control", pin_dir) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return -errno;
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
+		return -errno;
+	if (info.key_size != sizeof(zero) || info.value_size < sizeof(*ret))
+		return -EPROTO;
+	value = calloc(1, info.value_size);
+	if (!value)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(fd, &zero, value) < 0)
+		return -errno;
+
+	memcpy(ret, value, sizeof(*ret)); /* the first member, in every version */
+	return 0;
+}
+
+static int open_pins(struct maps *maps, const char *pin_dir)
+{
+	char path[PATH_MAX];
+	size_t i;
+	int r;
+
+	maps->dir = open(pin_dir, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	if (maps->dir < 0)
+		return -errno;
+	maps->links = openat(maps->dir, SW_PIN_LINKS, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	if (maps->links < 0)
+		return -errno;
+	for (i = 0; i < MAPS; i++) {
+		r = open_map(pin_dir, i, &maps->fd[i]);
+		if (r < 0)
+			return r;
+	}
+	if (snprintf(path, sizeof(path), "%s/%s", pin_dir, SW_PIN_RETIRE) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	maps->retire = bpf_obj_get(path);
+	return maps->retire < 0 ? -errno : 0;
+}
+
+int maps_open(const char *pin_dir, struct maps **ret)
+{
+	struct maps *maps;
+	uint32_t abi;
+	size_t i;
+	int r;
+
+	r = maps_abi(pin_dir, &abi);
+	if (r < 0)
+		return r;
+	if (abi != SW_ABI_VERSION)
+		return -EPROTO;
+	maps = malloc(sizeof(*maps));
+	if (!maps)
+		return -ENOMEM;
+	maps->dir = maps->links = maps->retire = -1;
+	for (i = 0; i < MAPS; i++)
+		maps->fd[i] = -1;
+	r = open_pins(maps, pin_dir);
+	if (r < 0) {
+		maps_close(maps);
+		return r;
+	}
+
+	*ret = maps;
+	return 0;
+}
+
+void maps_close(struct maps *maps)
+{
+	size_t i;
+
+	if (!maps)
+		return;
+	for (i = 0; i < MAPS; i++)
+		closep(&maps->fd[i]);
+	closep(&maps->retire);
+	closep(&maps->links);
+	closep(&maps->dir);
+	free(maps);
+}
+
+/* ---- locks ---- */
+
+/* Waits, but not for ever: an editor may have been stopped while it held the lock. */
+int maps_lock(struct maps *maps)
+{
+	const struct timespec pause = { .tv_nsec = 5000000 };
+	uint64_t deadline = boot_ns() + LOCK_PATIENCE_NS;
+
+	while (flock(maps->links, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -errno;
+		if (boot_ns() > deadline)
+			return -ETIMEDOUT;
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
+void maps_unlock(struct maps *maps)
+{
+	flock(maps->links, LOCK_UN);
+}
+
+bool maps_daemon_runs(struct maps *maps)
+{
+	if (flock(maps->dir, LOCK_SH | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK;
+	flock(maps->dir, LOCK_UN);
+	return false;
+}
+
+/* ---- the single entries ---- */
+
+static int lookup(struct maps *maps, enum map map, const void *key, void *ret)
+{
+	if (bpf_map_lookup_elem_flags(maps->fd[map], key, ret, kinds_of_map[map].read_flags) < 0)
+		return -errno;
+	return 0;
+}
+
+int maps_control(struct maps *maps, struct sw_control *ret)
+{
+	__u32 zero = 0;
+
+	return lookup(maps, MAP_CONTROL, &zero, ret);
+}
+
+int maps_control_write(struct maps *maps, const struct sw_control *control)
+{
+	__u32 zero = 0;
+
+	if (bpf_map_update_elem(maps->fd[MAP_CONTROL], &zero, control, BPF_ANY) < 0)
+		return -errno;
+	return 0;
+}
+
+int maps_health(struct maps *maps, struct sw_health *ret)
+{
+	__u32 zero = 0;
+
+	return lookup(maps, MAP_HEALTH, &zero, ret);
+}
+
+enum sw_mode control_mode(const struct sw_control *control, uint64_t now_ns)
+{
+	return now_ns < control->trial_until_ns ? control->trial_mode : control->mode;
+}
+
+/* ---- rules ---- */
+
+/* The one entry of the map in a slot of an array of maps. */
+static int read_inner(int outer, __u32 slot, size_t value_size, void *ret)
+{
+	struct bpf_map_info info = {};
+	__u32 id, size = sizeof(info), zero = 0;
+	_cleanup_close_ int inner = -1;
+
+	if (bpf_map_lookup_elem(outer, &slot, &id) < 0)
+		return -errno;
+	inner = bpf_map_get_fd_by_id(id);
+	if (inner < 0)
+		return -errno;
+	if (bpf_obj_get_info_by_fd(inner, &info, &size) < 0)
+		return -errno;
+	if (info.value_size != value_size)
+		return -EPROTO;
+	return bpf_map_lookup_elem(inner, &zero, ret) < 0 ? -errno : 0;
+}
+
+/* A generation's slot is reused four generations later: what was read counts only if it was
+ * live before and after. */
+static int read_live(struct maps *maps, enum map map, size_t value_size, void *ret)
+{
+	struct sw_control before, after;
+	int r, attempt;
+
+	for (attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
+		r = maps_control(maps, &before);
+		if (r < 0)
+			return r;
+		r = read_inner(maps->fd[map], before.generation % SW_GENERATIONS, value_size, ret);
+		if (maps_control(maps, &after) == 0 && after.generation == before.generation)
+			return r;
+	}
+	return -EAGAIN;
+}
+
+int maps_rules(struct maps *maps, struct sw_rules *ret)
+{
+	_cleanup_free_ struct sw_rules *rules = malloc(sizeof(*rules));
+	size_t i;
+	int r;
+
+	if (!rules)
+		return -ENOMEM;
+	r = read_live(maps, MAP_RULES, sizeof(*rules), rules);
+	if (r < 0)
+		return r;
+	if (rules->n_policies > SW_POLICIES)
+		return -EPROTO;
+	for (i = 0; i < rules->n_policies; i++)
+		if (rules->policy[i].n_limits > SW_LIMITS)
+			return -EPROTO;
+
+	*ret = *rules;
+	return 0;
+}
+
+int maps_users(struct maps *maps, struct sw_intervals *ret)
+{
+	return read_live(maps, MAP_USERS, sizeof(*ret), ret);
+}
+
+/* ---- walking a map ---- */
+
+typedef int (*each_fn)(const union key *key, const void *value, void *userdata);
+
+static int each_by_key(struct maps *maps, enum map map, each_fn each, void *userdata)
+{
+	_cleanup_free_ void *value = malloc(kinds_of_map[map].value_size);
+	union key key, *last = NULL;
+	int r;
+
+	if (!value)
+		return -ENOMEM;
+	while (bpf_map_get_next_key(maps->fd[map], last, &key) == 0) {
+		last = &key;
+		r = lookup(maps, map, &key, value);
+		if (r == -ENOENT)
+			continue; /* it went away meanwhile */
+		if (r == 0)
+			r = each(&key, value, userdata);
+		if (r < 0)
+			return r;
+	}
+	return errno == ENOENT ? 0 : -errno;
+}
+
+struct batch {
+	__u32 room; /* rows */
+	char *keys;
+	char *values;
+};
+
+static void batch_free(struct batch *b)
+{
+	free(b->keys);
+	free(b->values);
+}
+
+static int batch_room(struct batch *b, enum map map, __u32 room)
+{
+	batch_free(b);
+	b->keys = calloc(room, kinds_of_map[map].key_size);
+	b->values = calloc(room, kinds_of_map[map].value_size);
+	b->room = room;
+	return b->keys && b->values ? 0 : -ENOMEM;
+}
+
+static int batch_hand_out(const struct batch *b, enum map map, __u32 n, each_fn each,
+			  void *userdata)
+{
+	size_t key_size = kinds_of_map[map].key_size;
+	union key key;
+	__u32 i;
+	int r;
+
+	for (i = 0; i < n; i++) {
+		memcpy(&key, b->keys + i * key_size, key_size);
+		r = each(&key, b->values + (size_t)i * kinds_of_map[map].value_size, userdata);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* -EOPNOTSUPP: nothing was handed out and this map cannot be read in batches. */
+static int each_by_batch(struct maps *maps, enum map map, each_fn each, void *userdata)
+{
+	_cleanup_(batch_free) struct batch b = {};
+	LIBBPF_OPTS(bpf_map_batch_opts, opts, .elem_flags = kinds_of_map[map].read_flags);
+	__u32 at, next, n;
+	bool begun = false;
+	int r, error = 0;
+
+	r = batch_room(&b, map, BATCH);
+	while (r == 0 && error != ENOENT) {
+		n = b.room;
+		error = bpf_map_lookup_batch(maps->fd[map], begun ? &at : NULL, &next, b.keys,
+					     b.values, &n, &opts) < 0
+				? errno
+				: 0;
+		if (error == ENOSPC) { /* one bucket holds more than `room`: again from `at` */
+			r = batch_room(&b, map, b.room * 2);
+			continue;
+		}
+		if (error && error != ENOENT)
+			return begun ? -error : -EOPNOTSUPP;
+		r = batch_hand_out(&b, map, n, each, userdata);
+		at = next;
+		begun = true;
+	}
+	return r;
+}
+
+static int each_row(struct maps *maps, enum map map, each_fn each, void *userdata)
+{
+	int r;
+
+	if (map == MAPS)
+		return 0;
+	r = each_by_batch(maps, map, each, userdata);
+	return r == -EOPNOTSUPP ? each_by_key(maps, map, each, userdata) : r;
+}
+
+/* ---- rows ---- */
+
+struct rows {
+	enum sw_kind kind;
+	size_t row_size;
+	char *row;
+	size_t n, room;
+};
+
+/* A new zeroed row at the end, or NULL. */
+static void *rows_add(struct rows *rows)
+{
+	size_t room;
+	char *grown;
+
+	if (rows->n == rows->room) {
+		room = rows->room ? rows->room * 2 : 64;
+		grown = reallocarray(rows->row, room, rows->row_size);
+		if (!grown)
+			return NULL;
+		rows->row = grown;
+		rows->room = room;
+	}
+	return memset(rows->row + rows->n++ * rows->row_size, 0, rows->row_size);
+}
+
+static int add_ledger(const union key *key, const void *value, void *userdata)
+{
+	struct rows *rows = userdata;
+	struct ledger_row *row = rows_add(rows);
+
+	if (!row)
+		return -ENOMEM;
+	row->subject = key_subject(rows->kind, key);
+	memcpy(&row->ledger, value, sizeof(row->ledger));
+	return 0;
+}
+
+static int add_windows(const union key *key, const void *value, void *userdata)
+{
+	struct rows *rows = userdata;
+	struct windows_row *row = rows_add(rows);
+
+	if (!row)
+		return -ENOMEM;
+	row->subject = key_subject(rows->kind, key);
+	row->policy = rows->kind == SW_KIND_UNIT ? key->unit_policy.policy : key->uid_policy.policy;
+	row->road = rows->kind == SW_KIND_UNIT ? key->unit_policy.road : key->uid_policy.road;
+	memcpy(&row->windows, value, sizeof(row->windows));
+	return 0;
+}
+
+static int add_block(const union key *key, const void *value, void *userdata)
+{
+	struct rows *rows = userdata;
+	struct block_row *row = rows_add(rows);
+
+	if (!row)
+		return -ENOMEM;
+	row->subject = key_subject(rows->kind, key);
+	row->road = key_road(rows->kind, key);
+	memcpy(&row->block, value, sizeof(row->block));
+	row->block.note[SW_NOTE_LEN - 1] = '\0';
+	return 0;
+}
+
+static int add_allowance(const union key *key, const void *value, void *userdata)
+{
+	struct rows *rows = userdata;
+	struct allowance_row *row = rows_add(rows);
+
+	if (!row)
+		return -ENOMEM;
+	row->subject = key_subject(rows->kind, key);
+	memcpy(&row->allowance, value, sizeof(row->allowance));
+	row->allowance.note[SW_NOTE_LEN - 1] = '\0';
+	return 0;
+}
+
+/* The rows of one kind, added to `rows`; on failure those are freed. */
+static int collect(struct maps *maps, enum map map, enum sw_kind kind, each_fn add,
+		   struct rows *rows)
+{
+	int r;
+
+	rows->kind = kind;
+	r = each_row(maps, map, add, rows);
+	if (r < 0)
+		free(rows->row);
+	return r;
+}
+
+static int collect_every_kind(struct maps *maps, const enum map map_of[SW_KINDS], each_fn add,
+			      struct rows *rows)
+{
+	enum sw_kind kind;
+	int r;
+
+	for (kind = 0; kind < SW_KINDS; kind++) {
+		r = collect(maps, map_of[kind], kind, add, rows);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int maps_ledger(struct maps *maps, enum sw_kind kind, struct ledger_row **ret, size_t *ret_n)
+{
+	struct rows rows = { .row_size = sizeof(**ret) };
+	int r = collect(maps, ledger_of[kind], kind, add_ledger, &rows);
+
+	if (r < 0)
+		return r;
+	*ret = (struct ledger_row *)rows.row;
+	*ret_n = rows.n;
+	return 0;
+}
+
+int maps_windows(struct maps *maps, enum sw_kind kind, struct windows_row **ret, size_t *ret_n)
+{
+	struct rows rows = { .row_size = sizeof(**ret) };
+	int r = collect(maps, windows_of[kind], kind, add_windows, &rows);
+
+	if (r < 0)
+		return r;
+	*ret = (struct windows_row *)rows.row;
+	*ret_n = rows.n;
+	return 0;
+}
+
+int maps_blocks(struct maps *maps, struct block_row **ret, size_t *ret_n)
+{
+	struct rows rows = { .row_size = sizeof(**ret) };
+	int r = collect_every_kind(maps, blocks_of, add_block, &rows);
+
+	if (r < 0)
+		return r;
+	*ret = (struct block_row *)rows.row;
+	*ret_n = rows.n;
+	return 0;
+}
+
+int maps_allowances(struct maps *maps, struct allowance_row **ret, size_t *ret_n)
+{
+	struct rows rows = { .row_size = sizeof(**ret) };
+	int r = collect_every_kind(maps, allowed_of, add_allowance, &rows);
+
+	if (r < 0)
+		return r;
+	*ret = (struct allowance_row *)rows.row;
+	*ret_n = rows.n;
+	return 0;
+}
+
+int maps_ledger_get(struct maps *maps, const struct sw_subject *subject, struct sw_ledger *ret)
+{
+	union key key = subject_key(subject);
+
+	return lookup(maps, ledger_of[subject->kind], &key, ret);
+}
+
+int maps_windows_get(struct maps *maps, const struct sw_subject *subject, __u32 policy, __u32 road,
+		     struct sw_windows *ret)
+{
+	enum map map = windows_of[subject->kind];
+	union key key = windows_key(subject, policy, road);
+
+	return map == MAPS ? -ENOENT : lookup(maps, map, &key, ret);
+}
+
+/* ---- edits ---- */
+
+static int update(struct maps *maps, enum map map, const void *key, const void *value)
+{
+	if (map == MAPS)
+		return -EOPNOTSUPP;
+	if (bpf_map_update_elem(maps->fd[map], key, value, BPF_ANY) < 0)
+		return errno == E2BIG ? -ENOSPC : -errno;
+	return 0;
+}
+
+static int remove_row(struct maps *maps, enum map map, const void *key)
+{
+	if (map == MAPS || bpf_map_delete_elem(maps->fd[map], key) == 0 || errno == ENOENT)
+		return 0;
+	return -errno;
+}
+
+int maps_block_set(struct maps *maps, const struct sw_subject *subject, enum sw_road road,
+		   const struct sw_block *block)
+{
+	union key key = road_key(subject, road);
+
+	return update(maps, blocks_of[subject->kind], &key, block);
+}
+
+int maps_block_remove(struct maps *maps, const struct sw_subject *subject, enum sw_road road)
+{
+	union key key = road_key(subject, road);
+
+	return remove_row(maps, blocks_of[subject->kind], &key);
+}
+
+int maps_allowance_set(struct maps *maps, const struct sw_subject *subject,
+		       const struct sw_allowance *allowance)
+{
+	union key key = subject_key(subject);
+
+	return update(maps, allowed_of[subject->kind], &key, allowance);
+}
+
+int maps_allowance_remove(struct maps *maps, const struct sw_subject *subject)
+{
+	union key key = subject_key(subject);
+
+	return remove_row(maps, allowed_of[subject->kind], &key);
+}
+
+/* Overwritten in place under the row's own lock: a program that holds the row sees it empty,
+ * and no attempt is lost as it would be by deleting. */
+static int empty_windows(struct maps *maps, enum map map, const void *key)
+{
+	const struct sw_windows empty = {};
+
+	if (bpf_map_update_elem(maps->fd[map], key, &empty, BPF_F_LOCK | BPF_EXIST) == 0 ||
+	    errno == ENOENT)
+		return 0;
+	return -errno;
+}
+
+static int empty_windows_of(struct maps *maps, const struct sw_subject *subject, __u32 policy,
+			    __u32 order)
+{
+	bool overflow = subject->kind == SW_KIND_UID && subject->uid == SW_UID_OVERFLOW;
+	__u32 road, index;
+	union key key;
+	int r;
+
+	for (road = 0; road < SW_ROADS; road++) {
+		key = windows_key(subject, policy, road);
+		r = empty_windows(maps, windows_of[subject->kind], &key);
+		index = order * SW_ROADS + road;
+		if (r == 0 && overflow)
+			r = empty_windows(maps, MAP_OVERFLOW_WINDOWS, &index);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int maps_windows_clear(struct maps *maps, const struct sw_subject *subject)
+{
+	_cleanup_free_ struct sw_rules *rules = malloc(sizeof(*rules));
+	__u32 i;
+	int r;
+
+	if (!rules)
+		return -ENOMEM;
+	if (windows_of[subject->kind] == MAPS)
+		return 0;
+	r = maps_rules(maps, rules);
+	if (r == -ENOENT)
+		return 0; /* no rules yet, so no windows either */
+	for (i = 0; r == 0 && i < rules->n_policies; i++)
+		r = empty_windows_of(maps, subject, rules->policy[i].id, i);
+	return r;
+}
+
+struct emptying {
+	struct maps *maps;
+	enum map map;
+};
+
+static int empty_row(const union key *key, const void *value, void *userdata)
+{
+	const struct emptying *e = userdata;
+
+	(void)value;
+	return empty_windows(e->maps, e->map, key);
+}
+
+int maps_windows_clear_all(struct maps *maps)
+{
+	static const enum map every[] = { MAP_UID_WINDOWS, MAP_UNIT_WINDOWS, MAP_OVERFLOW_WINDOWS };
+	struct emptying e = { .maps = maps };
+	size_t i;
+	int r = 0;
+
+	for (i = 0; r == 0 && i < ARRAY_SIZE(every); i++) {
+		e.map = every[i];
+		r = each_row(maps, e.map, empty_row, &e);
+	}
+	return r;
+}
+
+int maps_windows_retire(struct maps *maps, const struct windows_row *row, uint64_t now_ns)
+{
+	const struct sw_retire request = {
+		.kind = row->subject.kind,
+		.only_idle = 1,
+		.now_ns = now_ns,
+		.id = row->subject.kind == SW_KIND_UNIT ? row->subject.unit : row->subject.uid,
+		.policy = row->policy,
+		.road = row->road,
+	};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = &request, .data_size_in = sizeof(request));
+
+	if (bpf_prog_test_run_opts(maps->retire, &opts) < 0)
+		return -errno;
+	return opts.retval == 1;
+}
+
+/* ---- fill ---- */
+
+static int count_row(const union key *key, const void *value, void *userdata)
+{
+	(void)key;
+	(void)value;
+	++*(uint32_t *)userdata;
+	return 0;
+}
+
+static int fill_of(struct maps *maps, enum map map, struct map_fill *fill)
+{
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(maps->fd[map], &info, &size) < 0)
+		return -errno;
+	fill->max = info.max_entries;
+	snprintf(fill->name, sizeof(fill->name), "%s", kinds_of_map[map].name);
+	return each_row(maps, map, count_row, &fill->entries);
+}
+
+int maps_fill(struct maps *maps, struct map_fill **ret, size_t *ret_n)
+{
+	_cleanup_free_ struct map_fill *fill = calloc(MAPS, sizeof(*fill));
+	size_t i, n = 0;
+	int r;
+
+	if (!fill)
+		return -ENOMEM;
+	for (i = 0; i < MAPS; i++) {
+		if (!kinds_of_map[i].fills)
+			continue;
+		r = fill_of(maps, i, &fill[n++]);
+		if (r < 0)
+			return r;
+	}
+
+	*ret = take_pointer(&fill);
+	*ret_n = n;
+	return 0;
+}
+
+/* ---- time and windows ---- */
+
+uint64_t boot_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (uint64_t)now.tv_sec * NS_PER_SECOND + now.tv_nsec;
+}
+
+uint64_t window_used(const struct sw_window *w, uint64_t slot_ns, uint64_t now_ns)
+{
+	struct sw_window now = *w;
+
+	sw_window_expire(&now, slot_ns, now_ns);
+	return now.total;
+}
+
+uint64_t window_frees_at(const struct sw_window *w, uint64_t max, uint64_t slot_ns, uint64_t now_ns)
+{
+	struct sw_window at = *w;
+	uint64_t i, newest;
+
+	if (max == 0)
+		return UINT64_MAX;
+	sw_window_expire(&at, slot_ns, now_ns);
+	newest = at.newest;
+	for (i = 0; !sw_window_admits(&at, max, 1); i++)
+		sw_window_expire(&at, slot_ns, (newest + i + 1) * slot_ns);
+	return i ? (newest + i) * slot_ns : 0;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The pinned maps as user space reads and edits them: the daemon and the command alike, so
+ * that everything works with the daemon dead. Opens pins; loads nothing.
+ */
+#ifndef SMTPWALL_MAPS_H
+#define SMTPWALL_MAPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <smtpwall/abi.h>
+
+struct maps; /* descriptors of every pinned map of one pin_dir */
+
+/*
+ * -ENOENT: nothing is loaded there. -EPROTO: made by another ABI version. Both told by the
+ * caller. `maps_abi` says which version made them.
+ */
+int maps_open(const char *pin_dir, struct maps **ret);
+int maps_abi(const char *pin_dir, uint32_t *ret);
+void maps_close(struct maps *maps);
+
+/* Who edits (control, blocks, allowances) holds this lock meanwhile. -ETIMEDOUT: somebody has
+ * held it for five seconds. */
+int maps_lock(struct maps *maps);
+void maps_unlock(struct maps *maps);
+
+int maps_control(struct maps *maps, struct sw_control *ret);
+int maps_control_write(struct maps *maps, const struct sw_control *control); /* under the lock */
+int maps_health(struct maps *maps, struct sw_health *ret);
+/* The live rule set; all of one generation. */
+int maps_rules(struct maps *maps, struct sw_rules *ret);
+int maps_users(struct maps *maps, struct sw_intervals *ret);
+/* The mode in force at `now_ns`: the trial's while it runs. */
+enum sw_mode control_mode(const struct sw_control *control, uint64_t now_ns);
+/* Is the daemon alive? It holds the lock of pin_dir. */
+bool maps_daemon_runs(struct maps *maps);
+
+/* Rows, all at once, in no order. The caller frees. `limit`, `policy` are looked up in the rules. */
+struct ledger_row {
+	struct sw_subject subject;
+	struct sw_ledger ledger;
+};
+struct windows_row {
+	struct sw_subject subject;
+	__u32 policy;
+	__u32 road;
+	struct sw_windows windows;
+};
+struct block_row {
+	struct sw_subject subject;
+	__u32 road;
+	struct sw_block block;
+};
+struct allowance_row {
+	struct sw_subject subject;
+	struct sw_allowance allowance;
+};
+int maps_ledger(struct maps *maps, enum sw_kind kind, struct ledger_row **ret, size_t *ret_n);
+int maps_windows(struct maps *maps, enum sw_kind kind, struct windows_row **ret, size_t *ret_n);
+int maps_blocks(struct maps *maps, struct block_row **ret, size_t *ret_n);	 /* every kind */
+int maps_allowances(struct maps *maps, struct allowance_row **ret, size_t *ret_n); /* every kind */
+/* One row; -ENOENT if there is none. */
+int maps_ledger_get(struct maps *maps, const struct sw_subject *subject, struct sw_ledger *ret);
+int maps_windows_get(struct maps *maps, const struct sw_subject *subject, __u32 policy, __u32 road,
+		     struct sw_windows *ret);
+
+/* Edits; under the lock. Removing what is not there is 0. */
+int maps_block_set(struct maps *maps, const struct sw_subject *subject, enum sw_road road,
+		   const struct sw_block *block);
+int maps_block_remove(struct maps *maps, const struct sw_subject *subject, enum sw_road road);
+int maps_allowance_set(struct maps *maps, const struct sw_subject *subject,
+		       const struct sw_allowance *allowance);
+int maps_allowance_remove(struct maps *maps, const struct sw_subject *subject);
+/* Clears the windows of a subject, on every policy in force and road; under the kernel's lock. */
+int maps_windows_clear(struct maps *maps, const struct sw_subject *subject);
+int maps_windows_clear_all(struct maps *maps);
+/* Retires one row if all its windows have run out. 1: retired, 0: still in use. */
+int maps_windows_retire(struct maps *maps, const struct windows_row *row, uint64_t now_ns);
+
+/* How full each map is, for `status`. */
+struct map_fill {
+	char name[16];
+	uint32_t entries;
+	uint32_t max;
+};
+int maps_fill(struct maps *maps, struct map_fill **ret, size_t *ret_n);
+
+/* CLOCK_BOOTTIME. */
+uint64_t boot_ns(void);
+
+/* Of a window as it was read: what is used at `now_ns`, and when the next one would be admitted
+ * (0: at once; UINT64_MAX: never; boot ns). */
+uint64_t window_used(const struct sw_window *w, uint64_t slot_ns, uint64_t now_ns);
+uint64_t window_frees_at(const struct sw_window *w, uint64_t max, uint64_t slot_ns, uint64_t now_ns);
+
+#endif

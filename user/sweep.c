@@ -1,0 +1,663 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "sweep.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "events.h"
+#include "log.h"
+#include "quantity.h"
+
+#define SECOND_NS 1000000000ULL
+#define MINUTE_NS (60 * SECOND_NS)
+#define HINTS 64	     /* blocks made between two sweeps of which we know who did it */
+#define RETIRED_AT_ONCE 1000 /* rows of windows looked at in one sweep: the loop must go on */
+#define TOLERANCE_MS 100     /* of two readings of the wall clock */
+
+struct sweep {
+	struct maps *maps;
+	struct teller *teller;
+	struct block_row *told; /* sorted */
+	size_t n_told;
+	struct sw_event hint[HINTS];
+	size_t n_hints;		   /* ever; the last HINTS are kept */
+	struct sw_control control; /* as it was told */
+	struct sw_health health;   /* as it was told */
+	uint64_t health_told_ns;
+	struct windows_row *idle; /* what is left to look at */
+	size_t n_idle, next_idle;
+	enum sw_kind idle_kind;
+	uint64_t idle_read_ns;
+	bool failing;
+};
+
+/* ---- blocks: pure ---- */
+
+static int compare(uint64_t a, uint64_t b)
+{
+	return a < b ? -1 : a > b;
+}
+
+static int by_subject(const struct sw_subject *a, const struct sw_subject *b)
+{
+	int r = compare(a->kind, b->kind);
+
+	r = r ? r : compare(a->uid, b->uid);
+	r = r ? r : compare(a->unit, b->unit);
+	return r ? r : memcmp(a->addr, b->addr, sizeof(a->addr));
+}
+
+static int by_block(const void *a, const void *b)
+{
+	const struct block_row *x = a, *y = b;
+	int r = by_subject(&x->subject, &y->subject);
+
+	r = r ? r : compare(x->block.since_ns, y->block.since_ns);
+	return r ? r : compare(x->road, y->road);
+}
+
+void blocks_sort(struct block_row *row, size_t n)
+{
+	if (n)
+		qsort(row, n, sizeof(*row), by_block);
+}
+
+size_t blocks_missing(const struct block_row *in, size_t n_in, const struct block_row *from,
+		      size_t n_from, struct block_row *ret)
+{
+	size_t n = 0;
+
+	for (size_t i = 0, j = 0; i < n_in; i++) {
+		while (j < n_from && by_block(&from[j], &in[i]) < 0)
+			j++;
+		if (j == n_from || by_block(&from[j], &in[i]))
+			ret[n++] = in[i];
+	}
+	return n;
+}
+
+size_t blocks_same(const struct block_row *row, size_t n)
+{
+	size_t same = 1;
+
+	while (same < n && !by_subject(&row[0].subject, &row[same].subject) &&
+	       row[0].block.since_ns == row[same].block.since_ns)
+		same++;
+	return n ? same : 0;
+}
+
+const char *block_ended(const struct sw_block *block, enum sw_mode mode, uint64_t now_ns)
+{
+	if (block->until_ns && block->until_ns <= now_ns)
+		return "its time ran out";
+	if (block->flags & SW_BLOCK_TRIAL && mode != SW_MODE_ENFORCE)
+		return "the trial of enforce mode ended";
+	return NULL;
+}
+
+/* ---- telling of a block ---- */
+
+static void roads_said(const struct block_row *row, size_t n, char *text, size_t size)
+{
+	size_t at = 0;
+
+	text[0] = '\0';
+	for (size_t i = 0; i < n && at < size && row[i].road < SW_ROADS; i++)
+		at += snprintf(text + at, size - at, "%s%s", i ? ", " : "", road_name(row[i].road));
+}
+
+/* " for 30m (until 2025-11-21 18:50:02 CET)" */
+static void until_said(const struct sw_block *block, char *text, size_t size)
+{
+	char span[QUANTITY_LEN], date[64] = "?";
+	time_t until;
+	struct tm tm;
+
+	if (!block->until_ns) {
+		snprintf(text, size, " until it is lifted");
+		return;
+	}
+	duration_format(span, (block->until_ns - block->since_ns + SECOND_NS / 2) / SECOND_NS *
+				      SECOND_NS);
+	until = wall_ms(block->until_ns) / 1000;
+	if (localtime_r(&until, &tm))
+		strftime(date, sizeof(date), "%F %T %Z", &tm);
+	snprintf(text, size, " for %s (until %s)", span, date);
+}
+
+static void why_said(struct sweep *sweep, const struct sw_block *block, char *text, size_t size)
+{
+	const struct sw_policy *policy = teller_policy(sweep->teller, block->policy);
+	const struct sw_limit *limit = teller_limit(sweep->teller, block->policy, block->limit);
+	char of[QUANTITY_LEN] = "a limit", note[SW_NOTE_LEN];
+
+	if (block->by == SW_BY_HAND) {
+		printable(note, sizeof(note), block->note, sizeof(block->note));
+		snprintf(text, size, "by hand%s%s%s", note[0] ? " (\"" : "", note,
+			 note[0] ? "\")" : "");
+		return;
+	}
+	if (limit)
+		limit_format(of, limit->metric, limit->max, limit->window_ns);
+	snprintf(text, size, "over %s, policy \"%s\"", of,
+		 policy ? policy->name : "(removed meanwhile)");
+}
+
+static const struct sw_event *hint_of(const struct sweep *sweep, const struct block_row *row)
+{
+	size_t kept = sweep->n_hints < HINTS ? sweep->n_hints : HINTS;
+
+	for (size_t i = 0; i < kept; i++) {
+		const struct sw_event *hint = &sweep->hint[i];
+
+		if (!by_subject(&hint->subject, &row->subject) &&
+		    hint->policy == row->block.policy &&
+		    hint->time_ns + SECOND_NS >= row->block.since_ns &&
+		    row->block.since_ns + SECOND_NS >= hint->time_ns)
+			return hint;
+	}
+	return NULL;
+}
+
+/* What the history keeps of who did it. `comm` and `where` are the caller's. */
+static void record_culprit(struct event_record *record, const struct sw_event *hint, char *comm,
+			   char *where)
+{
+	event_destination(hint, where);
+	record->destination = where;
+	record->port = hint->port;
+	if (!hint->pid)
+		return;
+	printable(comm, SW_COMM_LEN + 1, hint->comm, sizeof(hint->comm));
+	record->comm = comm[0] ? comm : NULL;
+	record->pid = hint->pid;
+	record->uid = hint->uid;
+}
+
+static void tell_block(struct sweep *sweep, const struct block_row *row, size_t n)
+{
+	const struct sw_policy *policy = teller_policy(sweep->teller, row->block.policy);
+	const struct sw_limit *limit =
+		teller_limit(sweep->teller, row->block.policy, row->block.limit);
+	const struct sw_event *hint = hint_of(sweep, row);
+	bool observed = row->block.flags & SW_BLOCK_OBSERVED;
+	struct event_record record = EVENT(observed ? "would_block" : "block");
+	char roads[64], until[128], why[256], of[QUANTITY_LEN], comm[SW_COMM_LEN + 1];
+	char where[DESTINATION_LEN] = "", culprit[DESTINATION_LEN] = "";
+	struct subject_text who;
+
+	teller_subject(sweep->teller, &row->subject, &who);
+	roads_said(row, n, roads, sizeof(roads));
+	until_said(&row->block, until, sizeof(until));
+	why_said(sweep, &row->block, why, sizeof(why));
+	record.time_ms = wall_ms(row->block.since_ns);
+	record.subject = who.canonical;
+	record.name = who.name[0] ? who.name : NULL;
+	record.policy = policy ? policy->name : NULL;
+	record.road = roads;
+	record.reason = row->block.by == SW_BY_HAND ? "manual" : "limit";
+	if (row->block.until_ns)
+		record.until_ms = wall_ms(row->block.until_ns);
+	if (limit) {
+		limit_format(of, limit->metric, limit->max, limit->window_ns);
+		record.limit = of;
+	}
+	if (hint) {
+		event_culprit(hint, culprit);
+		record_culprit(&record, hint, comm, where);
+		record.used = hint->used;
+	}
+	if (observed)
+		tell(sweep->teller, LOG_NOTICE, &record,
+		     "would be blocked: %s on %s%s: %s%s%s%s; observe mode refuses nothing",
+		     who.people, roads, until, why, culprit, where[0] ? " to " : "", where);
+	else
+		tell(sweep->teller, LOG_WARNING, &record,
+		     "blocked: %s on %s%s: %s%s%s%s; undo: smtpwall unblock %s", who.people, roads,
+		     until, why, culprit, where[0] ? " to " : "", where, who.handle);
+}
+
+static void tell_unblock(struct sweep *sweep, const struct block_row *row, size_t n,
+			 enum sw_mode mode, uint64_t now_ns)
+{
+	struct event_record record = EVENT("unblock");
+	const char *why = block_ended(&row->block, mode, now_ns);
+	struct subject_text who;
+	uint64_t hits = 0;
+	char roads[64];
+
+	if (row->block.flags & SW_BLOCK_OBSERVED)
+		return; /* it never was blocked */
+	for (size_t i = 0; i < n; i++)
+		hits += row[i].block.hits;
+	teller_subject(sweep->teller, &row->subject, &who);
+	roads_said(row, n, roads, sizeof(roads));
+	record.subject = who.canonical;
+	record.name = who.name[0] ? who.name : NULL;
+	record.road = roads;
+	record.reason = why ? why : "manual";
+	tell(sweep->teller, LOG_NOTICE, &record,
+	     "unblocked: %s on %s: %s; the block refused %llu attempts", who.people, roads,
+	     why ? why : "lifted by hand", (unsigned long long)hits);
+}
+
+/* Of sorted rows: the first of this subject, or where it would be. */
+static size_t first_of(const struct sw_subject *subject, const struct block_row *row, size_t n)
+{
+	size_t low = 0;
+
+	while (low < n) {
+		size_t middle = low + (n - low) / 2;
+
+		if (by_subject(&row[middle].subject, subject) < 0)
+			low = middle + 1;
+		else
+			n = middle;
+	}
+	return low;
+}
+
+static bool still_blocked(const struct block_row *row, const struct block_row *now, size_t n)
+{
+	for (size_t i = first_of(&row->subject, now, n);
+	     i < n && !by_subject(&now[i].subject, &row->subject); i++)
+		if (now[i].road == row->road)
+			return true;
+	return false;
+}
+
+/* Drops the rows that a newer block has taken the place of. */
+static size_t drop_replaced(struct block_row *gone, size_t n_gone, const struct block_row *now,
+			    size_t n_now)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < n_gone; i++)
+		if (!still_blocked(&gone[i], now, n_now))
+			gone[n++] = gone[i];
+	return n;
+}
+
+/* Takes `now` (sorted) as what is told from here on. */
+static int tell_changes(struct sweep *sweep, struct block_row *now, size_t n_now, enum sw_mode mode,
+			uint64_t now_ns)
+{
+	_cleanup_free_ struct block_row *fresh = calloc(n_now + 1, sizeof(*fresh));
+	_cleanup_free_ struct block_row *gone = calloc(sweep->n_told + 1, sizeof(*gone));
+	size_t n_fresh, n_gone, n;
+
+	if (!fresh || !gone)
+		return -ENOMEM;
+	n_fresh = blocks_missing(now, n_now, sweep->told, sweep->n_told, fresh);
+	n_gone = blocks_missing(sweep->told, sweep->n_told, now, n_now, gone);
+	n_gone = drop_replaced(gone, n_gone, now, n_now);
+
+	for (size_t i = 0; i < n_gone; i += n) {
+		n = blocks_same(gone + i, n_gone - i);
+		tell_unblock(sweep, gone + i, n, mode, now_ns);
+	}
+	for (size_t i = 0; i < n_fresh; i += n) {
+		n = blocks_same(fresh + i, n_fresh - i);
+		tell_block(sweep, fresh + i, n);
+	}
+	free(sweep->told);
+	sweep->told = now;
+	sweep->n_told = n_now;
+	return 0;
+}
+
+/* ---- what ran out ---- */
+
+/*
+ * Read again under the lock: the command may have made the block anew. (The kernel may too,
+ * between this look and the removal: then the window, still full, makes it once more.)
+ */
+static int remove_ended(struct sweep *sweep, enum sw_mode mode, uint64_t now_ns)
+{
+	_cleanup_free_ struct block_row *row = NULL;
+	size_t n = 0;
+	int r = maps_lock(sweep->maps);
+
+	if (r < 0)
+		return r;
+	r = maps_blocks(sweep->maps, &row, &n);
+	for (size_t i = 0; i < n && r >= 0; i++)
+		if (block_ended(&row[i].block, mode, now_ns))
+			r = maps_block_remove(sweep->maps, &row[i].subject, row[i].road);
+	maps_unlock(sweep->maps);
+	return r;
+}
+
+static int sweep_blocks(struct sweep *sweep, enum sw_mode mode, uint64_t now_ns)
+{
+	_cleanup_free_ struct block_row *row = NULL;
+	size_t n = 0, going_on = 0;
+	int r = maps_blocks(sweep->maps, &row, &n);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++)
+		if (!block_ended(&row[i].block, mode, now_ns))
+			row[going_on++] = row[i];
+	if (going_on < n) {
+		r = remove_ended(sweep, mode, now_ns);
+		if (r < 0)
+			return r;
+	}
+	blocks_sort(row, going_on);
+	r = tell_changes(sweep, row, going_on, mode, now_ns);
+	if (r == 0)
+		take_pointer(&row);
+	return r;
+}
+
+static bool allowance_ended(const struct sw_allowance *allowance, uint64_t now_ns)
+{
+	return allowance->until_ns && allowance->until_ns <= now_ns;
+}
+
+static void tell_disallow(struct sweep *sweep, const struct sw_subject *subject)
+{
+	struct event_record record = EVENT("disallow");
+	struct subject_text who;
+
+	teller_subject(sweep->teller, subject, &who);
+	record.subject = who.canonical;
+	record.name = who.name[0] ? who.name : NULL;
+	record.reason = "its time ran out";
+	tell(sweep->teller, LOG_NOTICE, &record, "limits are back for %s: its allowance ran out",
+	     who.people);
+}
+
+static int remove_allowances(struct sweep *sweep, uint64_t now_ns)
+{
+	_cleanup_free_ struct allowance_row *row = NULL;
+	size_t n = 0;
+	int r = maps_allowances(sweep->maps, &row, &n);
+
+	for (size_t i = 0; i < n && r >= 0; i++) {
+		if (!allowance_ended(&row[i].allowance, now_ns))
+			continue;
+		r = maps_allowance_remove(sweep->maps, &row[i].subject);
+		if (r >= 0)
+			tell_disallow(sweep, &row[i].subject);
+	}
+	return r;
+}
+
+static int sweep_allowances(struct sweep *sweep, uint64_t now_ns)
+{
+	_cleanup_free_ struct allowance_row *row = NULL;
+	bool ended = false;
+	size_t n = 0;
+	int r = maps_allowances(sweep->maps, &row, &n);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++)
+		ended = ended || allowance_ended(&row[i].allowance, now_ns);
+	if (!ended)
+		return 0;
+	r = maps_lock(sweep->maps);
+	if (r < 0)
+		return r;
+	r = remove_allowances(sweep, now_ns);
+	maps_unlock(sweep->maps);
+	return r;
+}
+
+/* ---- mode ---- */
+
+static void tell_mode(struct sweep *sweep, const struct sw_control *now, bool ended)
+{
+	struct event_record record = EVENT("mode");
+	char until[128];
+
+	record.reason = ended ? "trial ended" : NULL;
+	if (ended)
+		tell(sweep->teller, LOG_NOTICE, &record, "the trial of %s ended: mode is %s again",
+		     mode_name(sweep->control.trial_mode), mode_name(now->mode));
+	else if (now->trial_until_ns) {
+		struct sw_block span = { .since_ns = boot_ns(), .until_ns = now->trial_until_ns };
+
+		until_said(&span, until, sizeof(until));
+		record.until_ms = wall_ms(now->trial_until_ns);
+		tell(sweep->teller, LOG_NOTICE, &record, "mode is %s%s, then %s again",
+		     mode_name(now->trial_mode), until, mode_name(now->mode));
+	} else
+		tell(sweep->teller, LOG_NOTICE, &record, "mode is %s", mode_name(now->mode));
+}
+
+/* The kernel has ended the trial by itself; this takes it off the books. */
+static int end_trial(struct sweep *sweep, uint64_t now_ns)
+{
+	struct sw_control control;
+	int r = maps_lock(sweep->maps);
+
+	if (r < 0)
+		return r;
+	r = maps_control(sweep->maps, &control);
+	if (r >= 0 && control.trial_until_ns && control.trial_until_ns <= now_ns) {
+		control.trial_until_ns = 0;
+		r = maps_control_write(sweep->maps, &control);
+	}
+	maps_unlock(sweep->maps);
+	return r;
+}
+
+static int sweep_mode(struct sweep *sweep, struct sw_control *ret, uint64_t now_ns)
+{
+	const struct sw_control *told = &sweep->control;
+	bool ended;
+	int r = maps_control(sweep->maps, ret);
+
+	if (r < 0)
+		return r;
+	ended = ret->trial_until_ns && ret->trial_until_ns <= now_ns;
+	if (ended) {
+		r = end_trial(sweep, now_ns);
+		if (r < 0)
+			return r;
+		ret->trial_until_ns = 0;
+	}
+	if (ret->mode != told->mode || ret->trial_until_ns != told->trial_until_ns)
+		tell_mode(sweep, ret, ended);
+	sweep->control = *ret;
+	return 0;
+}
+
+/* ---- what was lost ---- */
+
+static const struct {
+	size_t offset;
+	const char *reason;
+	const char *said;
+} losses[] = {
+	{ offsetof(struct sw_health, lost_events), "lost_events",
+	  "events were not told, the ring was full (nothing was let through for it)" },
+	{ offsetof(struct sw_health, no_storage), "no_storage",
+	  "attempts found no socket memory (refused where the mode is enforce)" },
+	{ offsetof(struct sw_health, ledger_overflow), "ledger_overflow",
+	  "attempts and packets were counted in the overflow row, the ledger is full; raise "
+	  "max_users" },
+	{ offsetof(struct sw_health, window_overflow), "window_overflow",
+	  "attempts were judged by the shared overflow windows, there was no room for more" },
+	{ offsetof(struct sw_health, block_overflow), "block_overflow",
+	  "blocks found no room (their limits go on refusing)" },
+	{ offsetof(struct sw_health, unparsed), "unparsed",
+	  "mail packets could not be read (refused where the mode is enforce)" },
+};
+
+static uint64_t counter(const struct sw_health *health, size_t offset)
+{
+	uint64_t value;
+
+	memcpy(&value, (const char *)health + offset, sizeof(value));
+	return value;
+}
+
+static int sweep_health(struct sweep *sweep, uint64_t now_ns)
+{
+	struct sw_health health;
+	bool rose = false;
+	int r;
+
+	if (sweep->health_told_ns && now_ns - sweep->health_told_ns < MINUTE_NS)
+		return 0;
+	r = maps_health(sweep->maps, &health);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(losses); i++) {
+		uint64_t rise = counter(&health, losses[i].offset) -
+				counter(&sweep->health, losses[i].offset);
+		struct event_record record = EVENT("lost");
+
+		if (!rise)
+			continue;
+		rose = true;
+		record.reason = losses[i].reason;
+		record.count = rise;
+		tell(sweep->teller, LOG_WARNING, &record, "%llu %s", (unsigned long long)rise,
+		     losses[i].said);
+	}
+	sweep->health = health;
+	if (rose)
+		sweep->health_told_ns = now_ns;
+	return 0;
+}
+
+/* ---- idle windows ---- */
+
+/* Can any window of this row still be in use? Spares the kernel the rows that surely are. */
+static bool may_be_idle(const struct sweep *sweep, const struct windows_row *row, uint64_t now_ns)
+{
+	const struct sw_policy *policy = teller_policy(sweep->teller, row->policy);
+	uint64_t longest_ns = 0;
+
+	for (int i = 0; policy && i < policy->n_limits && i < SW_LIMITS; i++)
+		if (policy->limit[i].window_ns > longest_ns)
+			longest_ns = policy->limit[i].window_ns;
+	return now_ns > row->windows.clock_ns && now_ns - row->windows.clock_ns > longest_ns;
+}
+
+/* One kind a minute: the maps may be large. */
+static int read_windows(struct sweep *sweep, uint64_t now_ns)
+{
+	if (sweep->idle_read_ns && now_ns - sweep->idle_read_ns < MINUTE_NS)
+		return 0;
+	sweep->idle_read_ns = now_ns;
+	sweep->idle_kind = sweep->idle_kind == SW_KIND_UID ? SW_KIND_UNIT : SW_KIND_UID;
+	free(sweep->idle);
+	sweep->idle = NULL;
+	sweep->n_idle = sweep->next_idle = 0;
+	return maps_windows(sweep->maps, sweep->idle_kind, &sweep->idle, &sweep->n_idle);
+}
+
+static int sweep_windows(struct sweep *sweep, uint64_t now_ns)
+{
+	int r;
+
+	if (sweep->next_idle == sweep->n_idle) {
+		r = read_windows(sweep, now_ns);
+		if (r < 0)
+			return r;
+	}
+	for (int i = 0; i < RETIRED_AT_ONCE && sweep->next_idle < sweep->n_idle; i++) {
+		const struct windows_row *row = &sweep->idle[sweep->next_idle++];
+
+		if (!may_be_idle(sweep, row, now_ns))
+			continue;
+		r = maps_windows_retire(sweep->maps, row, now_ns);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- the sweep ---- */
+
+void sweep_now(struct sweep *sweep)
+{
+	struct sw_control control = {};
+	uint64_t now_ns = boot_ns();
+	enum sw_mode mode;
+	int r;
+
+	r = sweep_mode(sweep, &control, now_ns);
+	mode = control_mode(&control, now_ns);
+	r = r < 0 ? r : sweep_blocks(sweep, mode, now_ns);
+	r = r < 0 ? r : sweep_allowances(sweep, now_ns);
+	r = r < 0 ? r : sweep_health(sweep, now_ns);
+	r = r < 0 ? r : sweep_windows(sweep, now_ns);
+	if (r < 0 && !sweep->failing)
+		log_errno(r, "cannot sweep the maps (limits and blocks go on; tried again each "
+			     "second)");
+	sweep->failing = r < 0;
+}
+
+void sweep_hint(struct sweep *sweep, const struct sw_event *event)
+{
+	sweep->hint[sweep->n_hints++ % HINTS] = *event;
+}
+
+/* Blocks not newer than the latest that is in the history were told by an earlier daemon. */
+static int recall(struct sweep *sweep)
+{
+	int64_t block_ms = teller_latest_ms(sweep->teller, "block");
+	int64_t would_ms = teller_latest_ms(sweep->teller, "would_block");
+	_cleanup_free_ struct block_row *row = NULL;
+	size_t n = 0, old = 0;
+	int r = maps_blocks(sweep->maps, &row, &n);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++) {
+		bool observed = row[i].block.flags & SW_BLOCK_OBSERVED;
+		int64_t latest_ms = observed ? would_ms : block_ms;
+
+		if (wall_ms(row[i].block.since_ns) <= latest_ms + TOLERANCE_MS)
+			row[old++] = row[i];
+	}
+	blocks_sort(row, old);
+	sweep->told = take_pointer(&row);
+	sweep->n_told = old;
+	return 0;
+}
+
+int sweep_new(struct maps *maps, struct teller *teller, struct sweep **ret)
+{
+	struct sweep *sweep = calloc(1, sizeof(*sweep));
+	int r;
+
+	if (!sweep)
+		return -ENOMEM;
+	sweep->maps = maps;
+	sweep->teller = teller;
+	sweep->idle_kind = SW_KIND_UNIT;
+	r = recall(sweep);
+	r = r < 0 ? r : maps_health(maps, &sweep->health);
+	r = r < 0 ? r : maps_control(maps, &sweep->control);
+	if (r < 0) {
+		sweep_free(sweep);
+		return log_errno(r, "cannot read the maps");
+	}
+
+	*ret = sweep;
+	return 0;
+}
+
+void sweep_free(struct sweep *sweep)
+{
+	if (!sweep)
+		return;
+	free(sweep->told);
+	free(sweep->idle);
+	free(sweep);
+}
+
+void sweep_maps(struct sweep *sweep, struct maps *maps)
+{
+	sweep->maps = maps;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Once a second the maps, where the facts are, are reconciled with what was told: new blocks,
+ * blocks that ended, allowances and trials that ran out, counters of what was lost. Nothing
+ * here changes a verdict: in the kernel a block ends by its own `until`.
+ */
+#ifndef SMTPWALL_SWEEP_H
+#define SMTPWALL_SWEEP_H
+
+#include "maps.h"
+#include "tell.h"
+
+struct sweep;
+
+/* Borrows both. Blocks that an earlier daemon told are not told again. */
+int sweep_new(struct maps *maps, struct teller *teller, struct sweep **ret);
+void sweep_free(struct sweep *sweep);
+/* The maps were opened anew. */
+void sweep_maps(struct sweep *sweep, struct maps *maps);
+/* Once a second; and whenever a block may be new. */
+void sweep_now(struct sweep *sweep);
+/* The ring's hint that a block was made: who did it, for the sentence that a sweep will tell. */
+void sweep_hint(struct sweep *sweep, const struct sw_event *event);
+
+/* Pure. Sorts by subject, time and road, so that one block's roads stand together. */
+void blocks_sort(struct block_row *row, size_t n);
+/* Moves the rows of `in` that `from` lacks to `ret` (room for n_in). Both sorted. */
+size_t blocks_missing(const struct block_row *in, size_t n_in, const struct block_row *from,
+		      size_t n_from, struct block_row *ret);
+/* How many rows from `row` on are roads of one block. */
+size_t blocks_same(const struct block_row *row, size_t n);
+/* Why a block is over, in words, or NULL: it goes on. */
+const char *block_ended(const struct sw_block *block, enum sw_mode mode, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "tell.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <time.h>
+
+#include "clean.h"
+#include "cleanup.h"
+#include "log.h"
+#include "maps.h"
+
+#define NAMES 256 /* of users kept; a power of two */
+#define NAME_KEPT_NS (300ULL * 1000000000)
+#define KEEP_DAYS 30
+#define DAY_MINUTES (24 * 60)
+#define DAY_MS (24LL * 3600 * 1000)
+
+struct user_name {
+	uint64_t until_ns; /* 0: unused */
+	uint32_t uid;
+	char name[64]; /* empty: nobody has this uid */
+};
+
+struct teller {
+	char *state_dir;
+	struct history *history; /* NULL: cannot be written */
+	bool complained;
+	unsigned int minutes;
+	unsigned int ipv6_prefix;
+	char *cgroup_root;
+	struct sw_rules rules;
+	struct user_name name[NAMES];
+};
+
+int teller_new(const char *state_dir, struct teller **ret)
+{
+	struct teller *teller = calloc(1, sizeof(*teller));
+
+	if (!teller)
+		return -ENOMEM;
+	teller->ipv6_prefix = 128;
+	teller->state_dir = strdup(state_dir);
+	if (!teller->state_dir) {
+		free(teller);
+		return -ENOMEM;
+	}
+	teller_each_minute(teller);
+
+	*ret = teller;
+	return 0;
+}
+
+void teller_free(struct teller *teller)
+{
+	if (!teller)
+		return;
+	if (teller->history)
+		history_close(teller->history);
+	free(teller->cgroup_root);
+	free(teller->state_dir);
+	free(teller);
+}
+
+int teller_follow(struct teller *teller, const struct sw_rules *rules, unsigned int ipv6_prefix,
+		  const char *cgroup_root)
+{
+	char *copy = cgroup_root ? strdup(cgroup_root) : NULL;
+
+	if (cgroup_root && !copy)
+		return -ENOMEM;
+	free(teller->cgroup_root);
+	teller->cgroup_root = copy;
+	teller->ipv6_prefix = ipv6_prefix;
+	teller->rules = *rules;
+	return 0;
+}
+
+/* ---- history ---- */
+
+static void history_lost(struct teller *teller, int error)
+{
+	if (teller->history)
+		history_close(teller->history);
+	teller->history = NULL;
+	if (!teller->complained)
+		log_warning("cannot write the history in '%s' (limits and blocks go on; it is "
+			    "tried again each minute): %s",
+			    teller->state_dir, strerror(-error));
+	teller->complained = true;
+}
+
+static void history_retry(struct teller *teller)
+{
+	int r = history_open(teller->state_dir, true, &teller->history);
+
+	if (r < 0) {
+		teller->history = NULL;
+		history_lost(teller, r);
+		return;
+	}
+	if (teller->complained)
+		log_notice("the history in '%s' is written again", teller->state_dir);
+	teller->complained = false;
+}
+
+void teller_each_minute(struct teller *teller)
+{
+	int r;
+
+	if (!teller->history)
+		history_retry(teller);
+	if (!teller->history || teller->minutes++ % DAY_MINUTES)
+		return;
+	r = history_trim(teller->history, wall_ms(boot_ns()) - KEEP_DAYS * DAY_MS);
+	if (r < 0)
+		history_lost(teller, r);
+}
+
+struct latest {
+	const char *event;
+	int64_t time_ms;
+};
+
+static int latest_note(const struct event_record *record, void *userdata)
+{
+	struct latest *latest = userdata;
+
+	if (!strcmp(record->event, latest->event) && record->time_ms > latest->time_ms)
+		latest->time_ms = record->time_ms;
+	return 0;
+}
+
+int64_t teller_latest_ms(struct teller *teller, const char *event)
+{
+	struct latest latest = { .event = event };
+
+	if (!teller->history || history_read(teller->history, 0, 0, latest_note, &latest) < 0)
+		return 0;
+	return latest.time_ms;
+}
+
+void tell(struct teller *teller, int priority, const struct event_record *record,
+	  const char *format, ...)
+{
+	struct event_record complete = *record;
+	_cleanup_free_ char *text = NULL;
+	va_list args;
+	int r;
+
+	va_start(args, format);
+	r = vasprintf(&text, format, args);
+	va_end(args);
+	if (r < 0) {
+		text = NULL;
+		return;
+	}
+	if (priority != TELL_HISTORY)
+		log_message(priority, "%s", text);
+
+	if (!teller->history)
+		return;
+	complete.text = text;
+	if (!complete.time_ms)
+		complete.time_ms = wall_ms(boot_ns());
+	r = history_add(teller->history, &complete);
+	if (r < 0)
+		history_lost(teller, r);
+}
+
+/* ---- names ---- */
+
+/* A name is looked up once in five minutes: a directory service must not be asked in a flood. */
+static const char *user_name(struct teller *teller, const struct sw_subject *subject)
+{
+	struct user_name *kept = &teller->name[subject->uid % NAMES];
+	_cleanup_free_ char *name = NULL;
+	uint64_t now_ns = boot_ns();
+
+	if (kept->until_ns <= now_ns || kept->uid != subject->uid) {
+		name = subject_name(subject);
+		printable(kept->name, sizeof(kept->name), name ? name : "", sizeof(kept->name));
+		kept->uid = subject->uid;
+		kept->until_ns = now_ns + NAME_KEPT_NS;
+	}
+	return kept->name;
+}
+
+/* Can it stand in a command line as it is? */
+static bool plain(const char *name)
+{
+	return *name && *name != '-' && *name != '@' &&
+	       !name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				  "0123456789._-@")];
+}
+
+static void name_user(struct teller *teller, const struct sw_subject *subject,
+		      struct subject_text *text)
+{
+	if (subject->uid == SW_UID_OVERFLOW) {
+		snprintf(text->people, sizeof(text->people),
+			 "users who found no room (they share the row uid:overflow)");
+		return;
+	}
+	snprintf(text->name, sizeof(text->name), "%s", user_name(teller, subject));
+	if (!text->name[0]) {
+		snprintf(text->people, sizeof(text->people), "uid %u", subject->uid);
+		return;
+	}
+	snprintf(text->people, sizeof(text->people), "user %s (uid %u)", text->name, subject->uid);
+	if (plain(text->name))
+		snprintf(text->handle, sizeof(text->handle), "user:%s", text->name);
+}
+
+void teller_subject(struct teller *teller, const struct sw_subject *subject,
+		    struct subject_text *ret)
+{
+	static const char *const kind_name[] = {
+		[SW_KIND_UID] = "user",
+		[SW_KIND_UNIT] = "unit",
+		[SW_KIND_IP] = "address",
+	};
+	struct subject_text text = {};
+	char raw[SUBJECT_LEN] = "";
+	const char *rest;
+
+	subject_format(subject, teller->ipv6_prefix, teller->cgroup_root, raw);
+	printable(text.canonical, sizeof(text.canonical), raw, sizeof(raw));
+	memcpy(text.handle, text.canonical, sizeof(text.handle));
+	rest = strchr(text.canonical, ':');
+
+	if (subject->kind == SW_KIND_UID)
+		name_user(teller, subject, &text);
+	else
+		snprintf(text.people, sizeof(text.people), "%s %.480s",
+			 subject->kind < SW_KINDS ? kind_name[subject->kind] : "subject",
+			 rest ? rest + 1 : text.canonical);
+
+	*ret = text;
+}
+
+const struct sw_policy *teller_policy(const struct teller *teller, __u32 policy)
+{
+	const struct sw_rules *rules = &teller->rules;
+
+	for (__u32 i = 0; policy && i < rules->n_policies && i < SW_POLICIES; i++)
+		if (rules->policy[i].id == policy)
+			return &rules->policy[i];
+	return NULL;
+}
+
+const struct sw_limit *teller_limit(const struct teller *teller, __u32 policy, __u64 limit)
+{
+	const struct sw_policy *p = teller_policy(teller, policy);
+
+	for (int i = 0; p && limit && i < p->n_limits && i < SW_LIMITS; i++)
+		if (p->limit[i].id == limit)
+			return &p->limit[i];
+	return NULL;
+}
+
+void printable(char *to, size_t size, const char *from, size_t from_size)
+{
+	size_t length = strnlen(from, from_size < size - 1 ? from_size : size - 1);
+
+	memcpy(to, from, length);
+	to[length] = '\0';
+	clean(to);
+	for (; *to; to++)
+		if (*to == '"')
+			*to = '\'';
+}
+
+int64_t wall_ms(uint64_t boot_time_ns)
+{
+	struct timespec now;
+	int64_t ago_ns = (int64_t)(boot_ns() - boot_time_ns);
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return ((int64_t)now.tv_sec * 1000000000 + now.tv_nsec - ago_ns) / 1000000;
+}
