@@ -72,7 +72,7 @@ endif
 .SECONDARY:
 .PHONY: all bpf asan unit prog fuzz clients check up install uninstall demo bench clean
 
-all: build/smtpwalld build/smtpwall build/smtpwalld.service
+all: build/smtpwalld build/smtpwall
 bpf: build/smtpwall.skel.h
 asan: build/asan/smtpwalld build/asan/smtpwall
 unit: $(UNIT)
@@ -129,11 +129,6 @@ build/asan/smtpwalld build/asan/smtpwall:
 	$(say) LD $(@:build/%=%)
 	$(Q)$(CC) $(ASAN_CFLAGS) $^ $(LDLIBS) -o $@
 
-build/smtpwalld.service: user/systemd/smtpwalld.service.in Makefile
-	@mkdir -p $(@D)
-	$(say) GEN $(@F)
-	$(Q)sed 's|@sbindir@|$(sbindir)|g' $< > $@
-
 # ---- tests: unit and prog are one program a file; clients are what hostile users run ----
 
 build/asan/unit/%: build/asan/tests/unit/%.o build/asan/libsmtpwall.a
@@ -173,7 +168,8 @@ install: all
 	$(say) INST '$(DESTDIR)$(sbindir) $(DESTDIR)$(confdir)'
 	$(Q)install -d '$(DESTDIR)$(sbindir)' '$(DESTDIR)$(unitdir)' '$(DESTDIR)$(docdir)/conf.d'
 	$(Q)install -m 0755 build/smtpwalld build/smtpwall '$(DESTDIR)$(sbindir)'
-	$(Q)install -m 0644 build/smtpwalld.service '$(DESTDIR)$(unitdir)'
+	$(Q)sed 's|@sbindir@|$(sbindir)|g' user/systemd/smtpwalld.service.in \
+		> '$(DESTDIR)$(unitdir)/smtpwalld.service'
 	$(Q)install -m 0644 README.md LICENSE user/etc/smtpwall.conf '$(DESTDIR)$(docdir)'
 	$(Q)install -m 0644 user/etc/conf.d/*.conf '$(DESTDIR)$(docdir)/conf.d'
 	$(Q)for page in $(MAN_PAGES); do \

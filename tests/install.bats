@@ -3,10 +3,14 @@
 
 setup() {
 	cd "$BATS_TEST_DIRNAME/.." || return
+	. tools/lab
 	root=$(mktemp -d "/tmp/swl-$$.XXXXXX")
 }
 
-teardown() { rm -rf "$root"; }
+teardown() {
+	lab_down
+	rm -rf "$root"
+}
 
 installed() { make install DESTDIR="$root" PREFIX=/usr >/dev/null; }
 
@@ -41,6 +45,39 @@ installed() { make install DESTDIR="$root" PREFIX=/usr >/dev/null; }
 @test "the configuration that is shipped is accepted" {
 	installed
 	"$SMTPWALL_BUILD/smtpwall" -c "$root/etc/smtpwall/smtpwall.conf" check-config
+}
+
+# A machine of its own for `make up`: /etc, /var/lib, /sys/fs/bpf, a cgroup2 root, the box's network.
+own_machine() {
+	in_box unshare --mount --cgroup bash -euc '
+		root=$1
+		shift
+		for directory in /etc /var/lib; do
+			mkdir -p "$root$directory"
+			[ -e "$root$directory/.copied" ] || cp -a "$directory/." "$root$directory"
+			touch "$root$directory/.copied"
+			mount --bind "$root$directory" "$directory"
+		done
+		mount --bind "$LAB/bpf" /sys/fs/bpf
+		cgroup2=$(findmnt -nro TARGET -t cgroup2 | tail -1)
+		umount "$cgroup2"
+		mount -t cgroup2 none "$cgroup2"
+		exec "$@" 3>&- 4>&-' - "$root" "$@"
+}
+
+@test "make up starts the gate, again is an upgrade, and uninstall takes all of it away" {
+	[ ! -d /run/systemd/system ] || skip "kernel lacks nothing, but systemd runs here"
+	lab_up
+	own_machine make up PREFIX="$root/usr"
+	own_machine "$root/usr/sbin/smtpwall" -j status | tee "$root/first" | jq -e .daemon.running
+	run own_machine make up PREFIX="$root/usr"
+	[ "$status" -eq 0 ]
+	own_machine "$root/usr/sbin/smtpwall" -j status | tee "$root/second" | jq -e .daemon.running
+	[ "$(jq .mode "$root/second")" = '"observe"' ]
+	[ "$(jq .daemon.pid "$root/first")" != "$(jq .daemon.pid "$root/second")" ]
+	own_machine make uninstall PREFIX="$root/usr"
+	[ -z "$(ls "$LAB/bpf")" ]
+	[ ! -e "$root/usr/sbin/smtpwall" ]
 }
 
 @test "setup has nothing to do where all is there, and does it without a network" {

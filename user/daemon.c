@@ -14,6 +14,7 @@
 #include "kernel.h"
 #include "log.h"
 #include "maps.h"
+#include "mounts.h"
 #include "privileges.h"
 #include "quantity.h"
 #include "sweep.h"
@@ -339,14 +340,13 @@ static int refuse_frozen(const struct config *old, const struct config *new)
 
 static int publish(struct daemon *daemon, struct config *config, struct ruleset *ruleset)
 {
-	struct sw_control control = {};
+	_cleanup_free_ char *cgroup_root = NULL;
 	int r = kernel_publish(daemon->kernel, config, ruleset);
 
 	if (r < 0)
 		return r;
-	maps_control(daemon->maps, &control);
-	r = teller_follow(daemon->teller, &ruleset->rules, config->ipv6_prefix,
-			  control.cgroup[0] ? control.cgroup : NULL);
+	cgroup2_mount(&cgroup_root); /* without it units are told by number */
+	r = teller_follow(daemon->teller, &ruleset->rules, config->ipv6_prefix, cgroup_root);
 	return r < 0 ? log_errno(r, "cannot take the new rules' names") : 0;
 }
 

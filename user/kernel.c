@@ -12,6 +12,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include <smtpwall/names.h>
 
@@ -146,15 +147,32 @@ static int make_pin_dirs(const struct kernel *kernel)
 	return make_dir(path);
 }
 
+/* `smtpwall status` takes the lock for microseconds to see whether a daemon lives. */
+static int flock_patiently(int fd)
+{
+	const struct timespec pause = { .tv_nsec = 10000000 };
+
+	for (int i = 0; i < 100; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK)
+			return -errno;
+		nanosleep(&pause, NULL);
+	}
+	return -EWOULDBLOCK;
+}
+
 static int lock_pin_dir(const char *path, int *ret_fd)
 {
 	_cleanup_close_ int fd = open(path, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	int r;
 
 	if (fd < 0)
 		return log_errno(-errno, "cannot open the pin directory '%s'", path);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		if (errno != EWOULDBLOCK)
-			return log_errno(-errno, "cannot lock the pin directory '%s'", path);
+	r = flock_patiently(fd);
+	if (r < 0) {
+		if (r != -EWOULDBLOCK)
+			return log_errno(r, "cannot lock the pin directory '%s'", path);
 		log_error("'%s' is held by another smtpwalld: stop it first, or give this one a "
 			  "pin_dir of its own",
 			  path);

@@ -280,6 +280,8 @@ int maps_open(const char *pin_dir, struct maps **ret)
 	r = maps_abi(pin_dir, &abi);
 	if (r < 0)
 		return r;
+	if (abi == 0) /* pinned a moment ago, and not begun yet */
+		return -ENOENT;
 	if (abi != SW_ABI_VERSION)
 		return -EPROTO;
 	maps = malloc(sizeof(*maps));

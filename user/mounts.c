@@ -69,16 +69,24 @@ int mount_bpffs(const char *pin_dir, bool *ret_mounted)
 	return 0;
 }
 
-/* The first mount of a type, or NULL. */
-static char *mounted_at(const char *type)
+int cgroup2_mount(char **ret)
 {
 	_cleanup_(endmntentp) FILE *mounts = setmntent("/proc/self/mounts", "re");
-	struct mntent *entry;
+	struct mntent *m;
+	char *path;
 
-	while (mounts && (entry = getmntent(mounts)))
-		if (strcmp(entry->mnt_type, type) == 0)
-			return strdup(entry->mnt_dir);
-	return NULL;
+	if (!mounts)
+		return -errno;
+	while ((m = getmntent(mounts))) {
+		if (strcmp(m->mnt_type, "cgroup2") != 0)
+			continue;
+		path = strdup(m->mnt_dir);
+		if (!path)
+			return -ENOMEM;
+		*ret = path;
+		return 0;
+	}
+	return -ENOENT;
 }
 
 static int mount_own_cgroup2(char **ret_path)
@@ -114,24 +122,23 @@ static int check_cgroup2(const char *path)
 
 int mount_cgroup2(const char *configured, char **ret_path, bool *ret_mounted)
 {
-	bool is_auto = strcmp(configured, "auto") == 0;
+	bool mounted = false;
 	char *path;
 	int r;
 
-	if (!is_auto) {
+	if (strcmp(configured, "auto") != 0) {
 		r = check_cgroup2(configured);
-		if (r < 0)
-			return r;
-	}
-	path = is_auto ? mounted_at("cgroup2") : strdup(configured);
-	*ret_mounted = false;
-	if (!path) {
+		path = r < 0 ? NULL : strdup(configured);
+		if (!path)
+			return r < 0 ? r : log_errno(-ENOMEM, "cannot use '%s'", configured);
+	} else if (cgroup2_mount(&path) < 0) {
 		r = mount_own_cgroup2(&path);
 		if (r < 0)
 			return r;
-		*ret_mounted = true;
+		mounted = true;
 	}
 	*ret_path = path;
+	*ret_mounted = mounted;
 	return 0;
 }
 

@@ -17,6 +17,9 @@ int mount_bpffs(const char *pin_dir, bool *ret_mounted);
  */
 int mount_cgroup2(const char *configured, char **ret_path, bool *ret_mounted);
 
+/* Where cgroup2 is mounted. The caller frees. -ENOENT: nowhere; silently. */
+int cgroup2_mount(char **ret);
+
 /* Takes back what we mounted; silently if others use it. */
 void unmount_bpffs(void);
 void unmount_cgroup2(void);

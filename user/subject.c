@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <mntent.h>
 #include <pwd.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,12 +16,6 @@
 
 #define KERNFS_HANDLE 0xfe /* type of a file handle that is a cgroup id */
 #define V4_MAPPED_BITS 96
-
-static void endmntentp(FILE **f)
-{
-	if (*f)
-		endmntent(*f);
-}
 
 struct context {
 	unsigned int ipv6_prefix;
@@ -340,24 +333,4 @@ char *subject_name(const struct sw_subject *subject)
 	if (name)
 		clean(name);
 	return name;
-}
-
-int cgroup2_mount(char **ret)
-{
-	_cleanup_(endmntentp) FILE *mounts = setmntent("/proc/self/mounts", "re");
-	struct mntent *m;
-	char *path;
-
-	if (!mounts)
-		return -errno;
-	while ((m = getmntent(mounts))) {
-		if (strcmp(m->mnt_type, "cgroup2") != 0)
-			continue;
-		path = strdup(m->mnt_dir);
-		if (!path)
-			return -ENOMEM;
-		*ret = path;
-		return 0;
-	}
-	return -ENOENT;
 }

@@ -21,7 +21,4 @@ void subject_format(const struct sw_subject *subject, unsigned int ipv6_prefix,
 /* The user's name, or NULL. The caller frees. */
 char *subject_name(const struct sw_subject *subject);
 
-/* Where cgroup2 is mounted. The caller frees. -ENOENT: nowhere. */
-int cgroup2_mount(char **ret);
-
 #endif

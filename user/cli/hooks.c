@@ -2,7 +2,6 @@
 #include "hooks.h"
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <errno.h>
 #include <limits.h>
 #include <net/if.h>
@@ -131,21 +130,12 @@ static int find_others(const struct cli *cli, struct hooks *hooks)
 	return r;
 }
 
-static int silent(enum libbpf_print_level level, const char *format, va_list args)
-{
-	(void)level;
-	(void)format;
-	(void)args;
-	return 0;
-}
-
 int hooks_find(const struct cli *cli, const struct view *view, const struct config *config,
 	       struct hook **ret, size_t *ret_n)
 {
 	struct hooks hooks = {};
 	int r;
 
-	libbpf_set_print(silent); /* it tells of interfaces without clsact */
 	r = find_cgroup_hooks(cli, view, &hooks);
 	if (r == 0 && config)
 		r = find_outside(cli, config, &hooks);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* smtpwall: the command. One table says which verbs there are, and how they are written. */
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <locale.h>
 #include <stdio.h>
@@ -159,6 +160,7 @@ int main(int argc, char **argv)
 	setlocale(LC_CTYPE, "");
 	unsetenv("JOURNAL_STREAM"); /* a command speaks to who calls it */
 	log_open("smtpwall");
+	libbpf_set_print(NULL); /* we say ourselves what failed */
 	while ((c = getopt_long(argc, argv, "+c:jhV", options, NULL)) != -1) {
 		switch (c) {
 		case 'c':

@@ -16,7 +16,7 @@ static int tell_open_failure(const struct cli *cli, int error)
 
 	switch (-error) {
 	case ENOENT:
-		if (maps_abi(cli->pin_dir, &abi) == 0)
+		if (maps_abi(cli->pin_dir, &abi) == 0 && abi)
 			log_error("pins are missing in '%s': start smtpwalld anew", cli->pin_dir);
 		else
 			log_error("nothing is loaded in '%s': is smtpwalld started?", cli->pin_dir);

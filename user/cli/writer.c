@@ -304,8 +304,7 @@ static void cut(char *text, size_t width)
 	strcpy(text, "~");
 }
 
-static void print_cell(const char *value, const struct column *column, size_t width, bool last,
-		       FILE *out)
+static void print_cell(const char *value, const struct column *column, size_t width, FILE *line)
 {
 	char text[CELL_LEN];
 	int pad;
@@ -316,10 +315,31 @@ static void print_cell(const char *value, const struct column *column, size_t wi
 	cut(text, width);
 	pad = (int)(width - clean_width(text));
 	if (to_the_right(column->form))
-		fprintf(out, "%*s%s", pad, "", text);
+		fprintf(line, "%*s%s%*s", pad, "", text, GAP, "");
 	else
-		fprintf(out, "%s%*s", text, last ? 0 : pad, "");
-	fprintf(out, "%*s", last ? 0 : GAP, "");
+		fprintf(line, "%s%*s", text, pad + GAP, "");
+}
+
+/* `row`: NULL is the heading. */
+static void print_row(struct json_object *row, const struct column *column, size_t n,
+		      const size_t *width, FILE *out)
+{
+	_cleanup_free_ char *text = NULL;
+	char value[CELL_LEN];
+	size_t i, length;
+	FILE *line = must(open_memstream(&text, &length));
+
+	for (i = 0; i < n; i++) {
+		if (row)
+			cell_format(value, column[i].form, value_at(row, column[i].key));
+		else
+			snprintf(value, sizeof(value), "%s", column[i].title);
+		print_cell(value, &column[i], width[i], line);
+	}
+	fclose(line);
+	while (length && text[length - 1] == ' ')
+		length--;
+	fprintf(out, "%.*s\n", (int)length, text);
 }
 
 void writer_table(struct writer *w, const char *key, const struct column *column, size_t n,
@@ -327,25 +347,16 @@ void writer_table(struct writer *w, const char *key, const struct column *column
 {
 	struct json_object *rows = json_object_object_get(w->open[0], key);
 	_cleanup_free_ size_t *width = must(calloc(n, sizeof(*width)));
-	char text[CELL_LEN];
-	size_t i, r;
+	size_t r;
 
 	if (w->json)
 		return;
 	measure(rows, column, n, width);
 	if (room)
 		fit(column, n, width, room);
-	for (i = 0; i < n; i++)
-		print_cell(column[i].title, &column[i], width[i], i + 1 == n, out);
-	fputc('\n', out);
-	for (r = 0; r < json_object_array_length(rows); r++) {
-		for (i = 0; i < n; i++) {
-			cell_format(text, column[i].form,
-				    value_at(json_object_array_get_idx(rows, r), column[i].key));
-			print_cell(text, &column[i], width[i], i + 1 == n, out);
-		}
-		fputc('\n', out);
-	}
+	print_row(NULL, column, n, width, out);
+	for (r = 0; r < json_object_array_length(rows); r++)
+		print_row(json_object_array_get_idx(rows, r), column, n, width, out);
 }
 
 size_t writer_width(void)
