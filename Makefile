@@ -169,7 +169,8 @@ install: all
 	$(Q)install -d '$(DESTDIR)$(sbindir)' '$(DESTDIR)$(unitdir)' '$(DESTDIR)$(docdir)/conf.d'
 	$(Q)install -m 0755 build/smtpwalld build/smtpwall '$(DESTDIR)$(sbindir)'
 	$(Q)sed 's|@sbindir@|$(sbindir)|g' user/systemd/smtpwalld.service.in \
-		> '$(DESTDIR)$(unitdir)/smtpwalld.service'
+		> '$(DESTDIR)$(unitdir)/smtpwalld.service' && \
+		chmod 0644 '$(DESTDIR)$(unitdir)/smtpwalld.service'
 	$(Q)install -m 0644 README.md LICENSE user/etc/smtpwall.conf '$(DESTDIR)$(docdir)'
 	$(Q)install -m 0644 user/etc/conf.d/*.conf '$(DESTDIR)$(docdir)/conf.d'
 	$(Q)for page in $(MAN_PAGES); do \

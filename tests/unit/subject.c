@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "clean.h"
+#include "mounts.h"
 #include "subject.h"
 #include "test.h"
 
