@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "log.h"
+#include "mounts.h"
 #include "policy.h"
 
 #define ATTEMPTS 20 /* to read rules and users of one generation */
