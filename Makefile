@@ -56,6 +56,7 @@ UNIT := $(patsubst tests/unit/%.c,build/asan/unit/%,$(wildcard tests/unit/*.c))
 PROG := $(patsubst tests/prog/%.c,build/asan/prog/%,$(wildcard tests/prog/*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,build/asan/fuzz/%,$(wildcard tests/fuzz/*.c))
 CLIENTS := $(patsubst tests/clients/%.c,build/clients/%,$(wildcard tests/clients/*.c))
+BENCH := $(patsubst tools/bench/%.c,build/bench/%,$(filter-out %.bpf.c,$(wildcard tools/bench/*.c)))
 MAN_PAGES := $(wildcard user/man/*.[1-8])
 COMPLETIONS := $(wildcard user/completion/*)
 
@@ -160,6 +161,18 @@ check:
 	$(Q)$(MAKE) all asan unit prog fuzz clients
 	$(Q)tests/run
 
+# ---- bench ----
+
+build/bench/%.bpf.o: tools/bench/%.bpf.c Makefile
+	@mkdir -p $(@D)
+	$(say) BPF bench/$(@F)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -Wno-unused-parameter -c $< -o $@
+
+build/bench/%: tools/bench/%.c Makefile
+	@mkdir -p $(@D)
+	$(say) CC bench/$*
+	$(Q)$(CC) $(USER_CFLAGS) $< $(LDLIBS) -o $@
+
 # ---- installation ----
 
 # The configuration belongs to the administrator: it is copied once, and a policy that was
@@ -205,7 +218,7 @@ demo:
 	$(Q)$(MAKE) all
 	$(Q)tools/demo
 
-bench: all
+bench: all $(BENCH) build/bench/empty.bpf.o
 	$(Q)tools/bench/run
 
 clean:

@@ -20,8 +20,6 @@
 #define REFUSE 0 /* connect() returns EPERM */
 #define ALLOW 1
 
-#define SOCK_STREAM 1
-
 static __always_inline bool is_tcp(const struct bpf_sock_addr *ctx)
 {
 	return ctx->type == SOCK_STREAM &&
@@ -29,28 +27,23 @@ static __always_inline bool is_tcp(const struct bpf_sock_addr *ctx)
 }
 
 /* A socket can be connected again after it was refused: the tag starts anew. */
-static __always_inline void tag_start(struct sw_tag *tag, struct bpf_sock_addr *ctx,
-				      const struct sw_control *control)
+static __always_inline void tag_start(struct sw_tag *tag, struct bpf_sock_addr *ctx)
 {
 	__builtin_memset(tag, 0, sizeof(*tag));
 	tag->version = 1;
 	tag->order = SW_POLICIES;
-	identify(tag);
-	if (bpf_get_netns_cookie(ctx) != control->netns_cookie)
-		tag->flags |= SW_TAG_NETNS;
+	identify(tag, ctx);
 }
 
 /* The user can exhaust the memory that storage is taken from. That must not be a way out. */
-static __always_inline int without_storage(struct bpf_sock_addr *ctx,
-					   const struct sw_control *control,
-					   const struct attempt *a)
+static __always_inline int without_storage(struct bpf_sock_addr *ctx, const struct attempt *a)
 {
 	struct outcome o = { .reason = SW_REASON_STORAGE, .tell = true };
 	bool enforce = enforces(a->now_ns);
 	struct sw_tag tag;
 
 	health_count(no_storage);
-	tag_start(&tag, ctx, control);
+	tag_start(&tag, ctx);
 	count_verdict(&tag, a, true, enforce);
 	tell(enforce ? SW_EVENT_REFUSE : SW_EVENT_WOULD_REFUSE, &tag, a, &o);
 	return enforce ? REFUSE : ALLOW;
@@ -72,7 +65,7 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, struct attem
 	if (!tag && !smtp)
 		return ALLOW;
 	if (tag)
-		tag_start(tag, ctx, control);
+		tag_start(tag, ctx);
 	if (!smtp)
 		return ALLOW;
 
@@ -81,7 +74,7 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, struct attem
 	a->now_ns = bpf_ktime_get_boot_ns();
 	a->by_task = true;
 	if (!tag)
-		return without_storage(ctx, control, a);
+		return without_storage(ctx, a);
 	if (flags & SW_NET_EXEMPT)
 		tag->flags |= SW_TAG_TO_EXEMPT;
 	if (judge(tag, a)) {

@@ -29,7 +29,7 @@ enum origin {
 	ORIGIN_SENDER,	/* a socket with a tag */
 	ORIGIN_PACKET,	/* an AF_PACKET socket: no cgroup hook has seen it */
 	ORIGIN_SERVICE, /* a service of ours answers one who called from an SMTP port */
-	ORIGIN_UNKNOWN, /* forwarded */
+	ORIGIN_UNKNOWN, /* forwarded, or from a raw socket in pieces */
 };
 
 /*
@@ -50,7 +50,8 @@ static __always_inline struct sw_tag *packet_tag(struct __sk_buff *skb, struct b
 	return tag;
 }
 
-static __always_inline enum origin origin_of(struct __sk_buff *skb, struct bpf_sock *sk,
+/* The kernel's own socket for resets is a raw one, but it cuts no header. */
+static __always_inline enum origin origin_of(struct __sk_buff *skb, struct bpf_sock *sk, bool cut,
 					     struct sw_tag **ret_tag)
 {
 	struct bpf_sock *full;
@@ -65,7 +66,9 @@ static __always_inline enum origin origin_of(struct __sk_buff *skb, struct bpf_s
 		return ORIGIN_PACKET;
 	}
 	*ret_tag = bpf_sk_storage_get(&tags, full, NULL, 0);
-	return *ret_tag ? ORIGIN_SENDER : ORIGIN_SERVICE;
+	if (*ret_tag)
+		return ORIGIN_SENDER;
+	return cut && !is_stream(full) ? ORIGIN_UNKNOWN : ORIGIN_SERVICE;
 }
 
 /* The key of ip_ledger: IPv6 hosts have whole networks to themselves. */
@@ -92,7 +95,7 @@ static __always_inline void source_key(const struct segment *s, struct sw_ip *ke
 static __always_inline bool is_new_connection(const struct smtp_packet *packet, struct sw_tag *tag)
 {
 	const struct segment *s = &packet->segment;
-	struct syn syn = { .dport = packet->port, .seq = s->seq };
+	struct syn syn = { .sport = s->sport, .dport = packet->port, .seq = s->seq };
 	__u8 seen = 1;
 
 	if (!s->opens)
@@ -212,11 +215,14 @@ static __always_inline int smtp_on_wire(struct __sk_buff *skb, struct bpf_sock *
 					const struct smtp_packet *packet)
 {
 	struct sw_tag *tag = NULL;
-	enum origin origin = origin_of(skb, sk, &tag);
+	enum origin origin = origin_of(skb, sk, packet->segment.cut, &tag);
 	__u32 road, mark = wire_mark();
 	bool opened;
 
-	if (origin == ORIGIN_SERVICE)
+	if (packet->segment.cut)
+		health_count(unparsed);
+	/* A service sends no SYN: that is a socket from outside the gate's cgroup. */
+	if (origin == ORIGIN_SERVICE && !packet->segment.opens)
 		return NEXT;
 	if (origin == ORIGIN_SENDER && tag && tag->state == SW_TAG_ADMITTED)
 		road = tag->road;
@@ -241,15 +247,33 @@ static __always_inline int smtp_on_wire(struct __sk_buff *skb, struct bpf_sock *
 	return NEXT;
 }
 
+#define HEADERS_MAX 4096 /* bytes of a packet that can be headers */
+
+/*
+ * Guests and AF_PACKET senders decide what of a large packet is linear: its headers may lie in
+ * other pages. Those of our own sockets never do, so they never pay for this.
+ */
+static __always_inline bool pull_headers(struct __sk_buff *skb)
+{
+	__u32 linear = skb->data_end - skb->data;
+	__u32 size = skb->len < HEADERS_MAX ? skb->len : HEADERS_MAX;
+
+	return linear < size && bpf_skb_pull_data(skb, size) == 0;
+}
+
 SEC("tc")
 int egress(struct __sk_buff *skb)
 {
 	struct smtp_packet packet = {};
-	struct bpf_sock *sk = skb->sk;
+	bool is_smtp = smtp_packet_read(skb, &packet);
 
-	if (!smtp_packet_read(skb, &packet))
+	if (packet.beyond && pull_headers(skb)) {
+		__builtin_memset(&packet, 0, sizeof(packet));
+		is_smtp = smtp_packet_read(skb, &packet);
+	}
+	if (!is_smtp)
 		return NEXT;
-	return smtp_on_wire(skb, sk, &packet);
+	return smtp_on_wire(skb, skb->sk, &packet);
 }
 
 char LICENSE[] SEC("license") __weak = "GPL";

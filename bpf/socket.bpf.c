@@ -13,6 +13,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "lib/identity.h"
 #include "lib/judge.h"
 #include "lib/parse.h"
 #include "lib/smtp_packet.h"
@@ -58,6 +59,24 @@ SUBPROGRAM int judge_session(struct sw_tag *tag, const struct smtp_packet *packe
 	tag->admitted_ns = a.now_ns;
 	tag->state = SW_TAG_ADMITTED;
 	return false;
+}
+
+/* Of any socket: not all kernels have a helper that tells this here. */
+SUBPROGRAM int is_of_this_netns(struct __sk_buff *skb)
+{
+	const struct sw_control *control = control_get();
+	struct bpf_sock *sk = skb->sk;
+	struct {
+		__u8 bytes[160];
+	} common;
+	__u32 at = bpf_core_field_offset(struct sock_common, skc_net.net);
+	struct net *net;
+
+	if (!sk || !control || at > sizeof(common) - sizeof(net) ||
+	    bpf_probe_read_kernel(&common, at + sizeof(net), sk))
+		return true;
+	net = *(struct net **)(common.bytes + at);
+	return BPF_CORE_READ(net, net_cookie) == control->netns_cookie;
 }
 
 /*
@@ -143,10 +162,18 @@ static __always_inline int smtp_out(struct __sk_buff *skb, struct bpf_sock *sk,
 	const struct segment *s = &packet->segment;
 	struct sw_tag *tag = bpf_sk_storage_get(&tags, sk, NULL, 0);
 
+	if (s->cut)
+		health_count(unparsed);
 	if (!tag)
 		tag = elder_tag(skb, sk);
 	if (!tag && !s->opens)
 		return PASS; /* a service of ours answers one who called from an SMTP port */
+	if (!tag && is_stream(sk)) {
+		health_count(no_storage); /* its owner saw to it that connect() could not tag it */
+		return stop_if_enforcing();
+	}
+	if (!tag && !is_of_this_netns(skb))
+		return PASS; /* it reaches no one, or is seen on the wire as forwarded */
 	if (!tag)
 		tag = raw_tag(sk);
 	if (!tag)

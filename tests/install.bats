@@ -47,7 +47,8 @@ installed() { make install DESTDIR="$root" PREFIX=/usr >/dev/null; }
 	"$SMTPWALL_BUILD/smtpwall" -c "$root/etc/smtpwall/smtpwall.conf" check-config
 }
 
-# A machine of its own for `make up`: /etc, /var/lib, /sys/fs/bpf, a cgroup2 root, the box's network.
+# A machine of its own for `make up`: /etc, /var/lib, /sys/fs/bpf, a cgroup2 root, the box's
+# network, and no systemd.
 own_machine() {
 	in_box unshare --mount --cgroup bash -euc '
 		root=$1
@@ -58,6 +59,7 @@ own_machine() {
 			touch "$root$directory/.copied"
 			mount --bind "$root$directory" "$directory"
 		done
+		[ ! -d /run/systemd ] || mount -t tmpfs none /run/systemd
 		mount --bind "$LAB/bpf" /sys/fs/bpf
 		cgroup2=$(findmnt -nro TARGET -t cgroup2 | tail -1)
 		umount "$cgroup2"
@@ -66,7 +68,6 @@ own_machine() {
 }
 
 @test "make up starts the gate, again is an upgrade, and uninstall takes all of it away" {
-	[ ! -d /run/systemd/system ] || skip "kernel lacks nothing, but systemd runs here"
 	lab_up
 	own_machine make up PREFIX="$root/usr"
 	own_machine "$root/usr/sbin/smtpwall" -j status | tee "$root/first" | jq -e .daemon.running
@@ -76,7 +77,7 @@ own_machine() {
 	[ "$(jq .mode "$root/second")" = '"observe"' ]
 	[ "$(jq .daemon.pid "$root/first")" != "$(jq .daemon.pid "$root/second")" ]
 	own_machine make uninstall PREFIX="$root/usr"
-	[ -z "$(ls "$LAB/bpf")" ]
+	[ ! -e "$LAB/bpf/smtpwall" ]
 	[ ! -e "$root/usr/sbin/smtpwall" ]
 }
 

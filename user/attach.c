@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <smtpwall/names.h>
 
@@ -24,16 +25,27 @@ static void closedirp(DIR **dir)
 		closedir(*dir);
 }
 
+/* Of a pin below links/. */
+static bool is_named(const char *name, const char *format, unsigned int *ret_ifindex)
+{
+	char whole[64], again[64];
+
+	snprintf(whole, sizeof(whole), SW_PIN_LINKS "/%.40s", name);
+	if (sscanf(whole, format, ret_ifindex) != 1)
+		return false;
+	snprintf(again, sizeof(again), format, *ret_ifindex);
+	return strcmp(whole, again) == 0;
+}
+
 /* A marker of a clsact filter: the filter goes, and the qdisc too if we made it. */
 static void remove_filter(const char *name)
 {
 	unsigned int ifindex;
-	char rest;
 
-	if (sscanf(name, "clsact_made_%u%c", &ifindex, &rest) == 1) {
+	if (is_named(name, SW_PIN_CLSACT_OURS, &ifindex)) {
 		unhook_clsact(ifindex);
 		remove_clsact(ifindex);
-	} else if (sscanf(name, "clsact_%u%c", &ifindex, &rest) == 1) {
+	} else if (is_named(name, SW_PIN_CLSACT, &ifindex)) {
 		unhook_clsact(ifindex);
 	}
 }
@@ -71,6 +83,30 @@ static int remove_pins(const char *path, bool links)
 	return 0;
 }
 
+void detach_interfaces(const char *pin_dir, bool (*keep)(const char *name, const void *userdata),
+		       const void *userdata)
+{
+	char links[PATH_LEN], pin[2 * PATH_LEN];
+	_cleanup_(closedirp) DIR *dir = NULL;
+	struct dirent *entry;
+	unsigned int ifindex;
+
+	snprintf(links, sizeof(links), "%s/%s", pin_dir, SW_PIN_LINKS);
+	dir = opendir(links);
+	while (dir && (entry = readdir(dir))) {
+		if (!is_named(entry->d_name, SW_PIN_EGRESS, &ifindex) &&
+		    !is_named(entry->d_name, SW_PIN_CLSACT, &ifindex) &&
+		    !is_named(entry->d_name, SW_PIN_CLSACT_OURS, &ifindex))
+			continue;
+		if (keep(entry->d_name, userdata))
+			continue;
+		snprintf(pin, sizeof(pin), "%s/%s", links, entry->d_name);
+		remove_filter(entry->d_name);
+		detach_link(pin);
+		unlink(pin);
+	}
+}
+
 /* What we mounted, as the maps remember it. Those of another version remember nothing for us. */
 static uint32_t mounted_by_us(const char *pin_dir)
 {
@@ -85,13 +121,27 @@ static uint32_t mounted_by_us(const char *pin_dir)
 	return control.mounted;
 }
 
+/* Everything in it is removed: it had better be ours. */
+static int check_ours(const char *pin_dir, const char *links)
+{
+	if (is_on_bpffs(pin_dir) && (access(links, F_OK) == 0 || rmdir(pin_dir) == 0))
+		return check_pin_dir(pin_dir);
+	log_error("'%s' is no pin_dir of smtpwall: nothing was removed", pin_dir);
+	return -EINVAL;
+}
+
 int detach_all(const char *pin_dir)
 {
 	uint32_t mounted = mounted_by_us(pin_dir);
 	char links[PATH_LEN];
 	int r;
 
+	if (access(pin_dir, F_OK) < 0)
+		return errno == ENOENT ? 0 : log_errno(-errno, "cannot look at '%s'", pin_dir);
 	snprintf(links, sizeof(links), "%s/%s", pin_dir, SW_PIN_LINKS);
+	r = check_ours(pin_dir, links);
+	if (r < 0)
+		return r;
 	r = remove_pins(links, true);
 	if (r < 0)
 		return r;

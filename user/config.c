@@ -14,6 +14,7 @@
 #include "text.h"
 
 #define BLOCK_DEFAULT_NS (3600ULL * 1000000000)
+#define FAULTS_MOST 100 /* in a file that is still worth looking for paths */
 #define POLICY_FILES "[0-9][0-9]-?*.conf"
 
 /* libconfuse's callbacks carry no pointer of ours, and it is not re-entrant either. */
@@ -350,8 +351,9 @@ static void parse_and_read(struct reader *r, const char *path, char *text, size_
 		return read_sections(r);
 	if (r->failed)
 		return;
-	if (sound)
-		refuse(r, path, "cannot be read: %s", strerror(ENOMEM));
+	if (sound) /* libconfuse says nothing of an empty word where a key should be */
+		findings_add(r->findings, true, "%s:%d: here is no key: write key = value", path,
+			     r->file->line);
 	else
 		findings_add(r->findings, true, "%s:%u: %s", path, fault.line, fault.what);
 	r->failed = true;
@@ -548,7 +550,6 @@ static char *path_or(cfg_t *file, const char *key, const char *otherwise)
 	return strdup(path && *path == '/' && strlen(path) <= PATH_LONGEST ? path : otherwise);
 }
 
-/* Line by line: what is broken in one does not hide the others. */
 static void parse_lines(cfg_t *file, const char *path, char *text)
 {
 	char *line, *rest;
@@ -558,20 +559,32 @@ static void parse_lines(cfg_t *file, const char *path, char *text)
 			parse(file, path, line, tell_nothing);
 }
 
+/* Line by line: what is broken in one does not hide the others, those behind it neither. */
+static void parse_sound_lines(cfg_t *file, const char *path, char *text, char *end)
+{
+	struct text_fault fault;
+	char *broken;
+	int i;
+
+	for (i = 0; i < FAULTS_MOST && text && text < end; i++) {
+		text_lex(text, end - text, &fault);
+		broken = text + strlen(text); /* cut there, or the end */
+		parse_lines(file, path, text);
+		text = broken < end ? memchr(broken + 1, '\n', end - broken - 1) : NULL;
+	}
+}
+
 int config_paths(const char *path, char **ret_pin_dir, char **ret_state_dir)
 {
 	_cleanup_(cfg_freep) cfg_t *file = file_new(true);
 	_cleanup_free_ char *text = NULL, *pin_dir = NULL, *state_dir = NULL;
 	struct findings untold = {};
 	struct reader r = { .file = file, .findings = &untold };
-	struct text_fault fault;
 	size_t length;
 
 	reading = &r;
-	if (file && !text_read(path, &text, &length)) {
-		text_lex(text, length, &fault);
-		parse_lines(file, path, text);
-	}
+	if (file && !text_read(path, &text, &length))
+		parse_sound_lines(file, path, text, text + length);
 	reading = NULL;
 	findings_clear(&untold);
 	pin_dir = path_or(file, "pin_dir", SW_DEFAULT_PIN_DIR);

@@ -517,6 +517,8 @@ static int start(struct daemon *daemon)
 	r = r < 0 ? r : open_all(daemon);
 	r = r < 0 ? r : raise_gate(daemon);
 	r = r < 0 ? r : ifaces_watch(daemon->ifaces, daemon->loop);
+	if (r >= 0)
+		kernel_forget_interfaces(daemon->kernel);
 	r = r < 0 ? r : sweep_new(daemon->maps, daemon->teller, &daemon->sweep);
 	r = r < 0 ? r
 		  : events_start(daemon->loop, daemon->kernel, daemon->teller, daemon->sweep,

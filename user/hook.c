@@ -167,19 +167,41 @@ int unhook_clsact(unsigned int ifindex)
 	return bpf_tc_detach(&hook, &filter);
 }
 
-/* Filters on one side of the qdisc; -1 if that cannot be told. */
-static int count_filters(unsigned int ifindex, uint32_t side)
+static void nl_cachep(struct nl_cache **cache)
+{
+	nl_cache_free(*cache);
+}
+
+/* Filters on one side of the qdisc; NULL if that cannot be told. */
+static struct nl_cache *list_filters(unsigned int ifindex, uint32_t side)
 {
 	struct nl_cache *filters = NULL;
 	struct nl_sock *sock = nl_socket_alloc();
-	int n = -1;
 
-	if (sock && nl_connect(sock, NETLINK_ROUTE) >= 0 &&
-	    rtnl_cls_alloc_cache(sock, (int)ifindex, TC_H_MAKE(TC_H_CLSACT, side), &filters) >= 0)
-		n = nl_cache_nitems(filters);
-	nl_cache_free(filters);
+	if (!sock || nl_connect(sock, NETLINK_ROUTE) < 0 ||
+	    rtnl_cls_alloc_cache(sock, (int)ifindex, TC_H_MAKE(TC_H_CLSACT, side), &filters) < 0)
+		filters = NULL;
 	nl_socket_free(sock);
-	return n;
+	return filters;
+}
+
+/* -1 if that cannot be told. */
+static int count_filters(unsigned int ifindex, uint32_t side)
+{
+	_cleanup_(nl_cachep) struct nl_cache *filters = list_filters(ifindex, side);
+
+	return filters ? nl_cache_nitems(filters) : -1;
+}
+
+bool clsact_is_first(unsigned int ifindex)
+{
+	_cleanup_(nl_cachep) struct nl_cache *filters = list_filters(ifindex, TC_H_MIN_EGRESS);
+	struct nl_object *filter = filters ? nl_cache_get_first(filters) : NULL;
+
+	for (; filter; filter = nl_cache_get_next(filter))
+		if (rtnl_cls_get_prio((struct rtnl_cls *)filter) < SW_TC_PRIORITY)
+			return false;
+	return true;
 }
 
 int remove_clsact(unsigned int ifindex)

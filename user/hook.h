@@ -28,6 +28,8 @@ bool tcx_is_first(int program, unsigned int ifindex);
 /* A clsact filter with our own handle and priority; replaces the program in place. */
 int hook_clsact(int program, unsigned int ifindex, bool *ret_made_clsact);
 bool clsact_is_attached(unsigned int ifindex);
+/* Does no other filter have a lower preference? */
+bool clsact_is_first(unsigned int ifindex);
 int unhook_clsact(unsigned int ifindex);
 /* Removes the clsact qdisc itself. Only for who made it, when nobody else uses it. */
 int remove_clsact(unsigned int ifindex);

@@ -16,6 +16,7 @@
 
 #include <smtpwall/names.h>
 
+#include "attach.h"
 #include "cleanup.h"
 #include "hook.h"
 #include "log.h"
@@ -47,7 +48,7 @@ static const struct {
 enum table { TABLE_RULES, TABLE_USERS, TABLE_GROUPS, TABLE_NETWORKS, TABLES };
 
 static const struct {
-	const char *name; /* of the outer map */
+	const char *name;	 /* of the outer map */
 	const char *key, *value; /* types, for readable dumps */
 } tables[TABLES] = {
 	[TABLE_RULES] = { "rules", "__u32", "sw_rules" },
@@ -66,15 +67,19 @@ struct shape {
 /* An interface whose egress we hook. */
 struct wire {
 	unsigned int ifindex;
-	int link; /* -1: a clsact filter */
+	int link; /* TCX; -1: a clsact filter, or nothing at the moment */
+	bool clsact;
+	bool qdisc_ours;
+	bool told_order;
 	char name[IF_NAMESIZE];
 	uint64_t put_first_ns; /* when we last went to the head of its chain */
+	uint64_t failed_ns;    /* when it could not be put back; 0: nothing failed */
 };
 
 struct kernel {
 	char *pin_dir;
 	char *cgroup;
-	int dir;    /* pin_dir, locked for the daemon's life */
+	int dir; /* pin_dir, locked for the daemon's life */
 	int cgroup_fd;
 	bool fresh;
 	uint32_t mounted; /* SW_MOUNTED_* */
@@ -83,6 +88,9 @@ struct kernel {
 	struct shape shape[TABLES];
 	struct maps *maps;
 	int links[CGROUP_HOOKS];
+	/* When these could not be put back; 0: nothing failed. */
+	uint64_t link_failed_ns[CGROUP_HOOKS], pins_failed_ns;
+	bool failed_on_bpffs;
 	struct wire wire[INTERFACES_MAX];
 	size_t n_wires;
 	struct ring_buffer *ring;
@@ -185,26 +193,18 @@ static int lock_pin_dir(const char *path, int *ret_fd)
 /* Pinned maps of another version cannot be read: better told than misread. */
 static int check_version(struct kernel *kernel)
 {
-	struct bpf_map_info info = {};
-	__u32 size = sizeof(info), zero = 0;
-	struct sw_control control = {};
-	_cleanup_close_ int fd = -1;
-	char path[PATH_LEN];
+	uint32_t abi = 0;
+	int r = maps_abi(kernel->pin_dir, &abi);
 
-	pin_path(kernel, "control", path);
-	fd = bpf_obj_get(path);
-	kernel->fresh = fd < 0;
-	if (fd < 0)
-		return errno == ENOENT ? 0 : log_errno(-errno, "cannot open '%s'", path);
-	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
-		return log_errno(-errno, "cannot look at '%s'", path);
-	if (info.value_size == sizeof(control))
-		bpf_map_lookup_elem(fd, &zero, &control);
-	if (control.abi == SW_ABI_VERSION)
+	/* Unsigned: a start was killed half-way. */
+	kernel->fresh = r == -ENOENT || (r == 0 && !abi);
+	if (r < 0 && r != -ENOENT && r != -EPROTO)
+		return log_errno(r, "cannot look at the map 'control' in '%s'", kernel->pin_dir);
+	if (kernel->fresh || abi == SW_ABI_VERSION)
 		return 0;
 	log_error("'%s' was made by another version of smtpwall (ABI %u, this is %u): `smtpwall "
 		  "detach` removes it (counters, windows and blocks are lost), then start again",
-		  kernel->pin_dir, control.abi, SW_ABI_VERSION);
+		  kernel->pin_dir, abi, SW_ABI_VERSION);
 	return -EPROTO;
 }
 
@@ -236,7 +236,7 @@ static int set_pins(struct kernel *kernel)
 	struct bpf_map *map;
 	int r = 0;
 
-	bpf_object__for_each_map(map, kernel->programs->obj) {
+	bpf_object__for_each_map (map, kernel->programs->obj) {
 		if (bpf_map__is_internal(map) || strchr(bpf_map__name(map), '.'))
 			continue;
 		pin_path(kernel, bpf_map__name(map), path);
@@ -289,18 +289,25 @@ static int load(struct kernel *kernel, const struct config *config)
 	return 0;
 }
 
+/* At each moment something is pinned there: the old, then the new. */
+static int pin_over(int fd, const char *path)
+{
+	char next[PATH_LEN + 8];
+
+	snprintf(next, sizeof(next), "%s_next", path);
+	unlink(next);
+	return bpf_obj_pin(fd, next) < 0 || rename(next, path) < 0 ? -errno : 0;
+}
+
 /* The program for retiring rows belongs to the maps: the newest is pinned over the old. */
 static int pin_retire(struct kernel *kernel)
 {
-	int fd = bpf_program__fd(kernel->programs->progs.retire);
-	char path[PATH_LEN], next[PATH_LEN + 8];
+	char path[PATH_LEN];
+	int r;
 
 	pin_path(kernel, SW_PIN_RETIRE, path);
-	snprintf(next, sizeof(next), "%s_next", path);
-	unlink(next);
-	if (bpf_obj_pin(fd, next) < 0 || rename(next, path) < 0)
-		return log_errno(-errno, "cannot pin '%s'", path);
-	return 0;
+	r = pin_over(bpf_program__fd(kernel->programs->progs.retire), path);
+	return r < 0 ? log_errno(r, "cannot pin '%s'", path) : 0;
 }
 
 /* ---- the control entry ---- */
@@ -417,8 +424,9 @@ static int open_cgroup(struct kernel *kernel, const struct config *config)
 static int open_pin_dir(struct kernel *kernel)
 {
 	bool mounted = false;
-	int r = mount_bpffs(kernel->pin_dir, &mounted);
+	int r = check_pin_dir(kernel->pin_dir);
 
+	r = r < 0 ? r : mount_bpffs(kernel->pin_dir, &mounted);
 	if (r < 0)
 		return r;
 	if (mounted)
@@ -449,19 +457,27 @@ static int open_maps(struct kernel *kernel)
 	return r < 0 ? log_errno(r, "cannot open the maps in '%s'", kernel->pin_dir) : 0;
 }
 
-/* What a start that failed has made for nothing. */
+/* What a start that failed has made for nothing; we hold the lock. */
 static void remove_fresh_pins(struct kernel *kernel)
 {
 	struct bpf_map *map;
 	char path[PATH_LEN];
 
-	if (!kernel->fresh || !kernel->programs)
+	if (kernel->dir < 0)
 		return;
-	bpf_object__for_each_map(map, kernel->programs->obj)
-		if (bpf_map__is_pinned(map))
-			bpf_map__unpin(map, NULL);
-	pin_path(kernel, SW_PIN_RETIRE, path);
-	unlink(path);
+	if (kernel->fresh && kernel->programs) {
+		bpf_object__for_each_map (map, kernel->programs->obj)
+			if (bpf_map__is_pinned(map))
+				bpf_map__unpin(map, NULL);
+		pin_path(kernel, SW_PIN_RETIRE, path);
+		unlink(path);
+	}
+	pin_path(kernel, SW_PIN_LINKS, path);
+	rmdir(path); /* what is in use is not empty */
+	rmdir(kernel->pin_dir);
+	closep(&kernel->dir);
+	if (kernel->mounted & SW_MOUNTED_BPFFS)
+		unmount_bpffs();
 }
 
 static int open_all(struct kernel *kernel, const struct config *config)
@@ -495,8 +511,7 @@ int kernel_open(const struct config *config, struct kernel **ret)
 	kernel->outside_hook = config->outside_hook;
 	kernel->pin_dir = strdup(config->pin_dir);
 	libbpf_set_print(hear_libbpf);
-	r = kernel->pin_dir ? open_all(kernel, config) :
-			      log_errno(-ENOMEM, "cannot open the gate");
+	r = kernel->pin_dir ? open_all(kernel, config) : log_errno(-ENOMEM, "cannot open the gate");
 	if (r < 0) {
 		kernel_close(kernel);
 		return r;
@@ -588,9 +603,9 @@ static int put_networks(struct kernel *kernel, uint32_t slot, const struct rules
 		if (bpf_map_update_elem(fd, &rule->network, &rule->flags, BPF_ANY) < 0)
 			return -errno;
 	}
-	return bpf_map_update_elem(kernel->shape[TABLE_NETWORKS].outer, &slot, &fd, BPF_ANY) < 0 ?
-		       -errno :
-		       0;
+	return bpf_map_update_elem(kernel->shape[TABLE_NETWORKS].outer, &slot, &fd, BPF_ANY) < 0
+		       ? -errno
+		       : 0;
 }
 
 static int put_generation(struct kernel *kernel, uint32_t generation, const struct ruleset *ruleset)
@@ -762,42 +777,67 @@ static void egress_pin(const struct kernel *kernel, unsigned int ifindex, const 
 	pin_path(kernel, name, path);
 }
 
-/* `detach` has to find the filters again, and whether the qdisc was ours: pins mark both. */
-static int mark_clsact(struct kernel *kernel, unsigned int ifindex, bool made)
+static void wire_pin(const struct wire *wire, char *name, size_t size)
 {
-	int fd = bpf_program__fd(kernel->programs->progs.egress);
+	snprintf(name, size, wire->clsact ? SW_PIN_CLSACT : SW_PIN_EGRESS, wire->ifindex);
+}
+
+static bool is_pinned(const struct kernel *kernel, const char *name)
+{
 	char path[PATH_LEN];
 
-	egress_pin(kernel, ifindex, SW_PIN_CLSACT, path);
-	unlink(path);
-	if (bpf_obj_pin(fd, path) < 0)
-		return -errno;
-	egress_pin(kernel, ifindex, SW_PIN_CLSACT_OURS, path);
-	if (made && bpf_obj_pin(fd, path) < 0 && errno != EEXIST)
-		return -errno;
+	pin_path(kernel, name, path);
+	return access(path, F_OK) == 0;
+}
+
+/* `detach` has to find the filters again, and whether the qdisc was ours: pins mark both. */
+static int mark_clsact(struct kernel *kernel, const struct wire *wire)
+{
+	int fd = bpf_program__fd(kernel->programs->progs.egress), r;
+	char path[PATH_LEN];
+
+	egress_pin(kernel, wire->ifindex, SW_PIN_CLSACT, path);
+	r = pin_over(fd, path);
+	egress_pin(kernel, wire->ifindex, SW_PIN_CLSACT_OURS, path);
+	return r < 0 || !wire->qdisc_ours ? r : pin_over(fd, path);
+}
+
+static int attach_clsact(struct kernel *kernel, struct wire *wire)
+{
+	char path[PATH_LEN];
+	bool made = false;
+	int r = hook_clsact(bpf_program__fd(kernel->programs->progs.egress), wire->ifindex, &made);
+
+	if (r < 0)
+		return r;
+	egress_pin(kernel, wire->ifindex, SW_PIN_CLSACT_OURS, path);
+	wire->clsact = true;
+	wire->qdisc_ours = made || access(path, F_OK) == 0;
+	return mark_clsact(kernel, wire);
+}
+
+static int attach_tcx(struct kernel *kernel, struct wire *wire)
+{
+	char path[PATH_LEN];
+	int link, r;
+
+	egress_pin(kernel, wire->ifindex, SW_PIN_EGRESS, path);
+	r = hook_tcx(bpf_program__fd(kernel->programs->progs.egress), wire->ifindex, path, &link);
+	if (r < 0)
+		return r;
+	closep(&wire->link);
+	wire->link = link;
 	return 0;
 }
 
-static int attach_clsact(struct kernel *kernel, unsigned int ifindex)
+static int attach_wire(struct kernel *kernel, struct wire *wire)
 {
-	bool made = false;
-	int r = hook_clsact(bpf_program__fd(kernel->programs->progs.egress), ifindex, &made);
+	int r = -ENOTSUP;
 
-	return r < 0 ? r : mark_clsact(kernel, ifindex, made);
-}
-
-static int attach_wire(struct kernel *kernel, unsigned int ifindex, int *ret_link)
-{
-	int program = bpf_program__fd(kernel->programs->progs.egress), r = -ENOTSUP;
-	char path[PATH_LEN];
-
-	egress_pin(kernel, ifindex, SW_PIN_EGRESS, path);
-	if (kernel->outside_hook != OUTSIDE_CLSACT)
-		r = hook_tcx(program, ifindex, path, ret_link);
-	if (r < 0 && r != -ENODEV && kernel->outside_hook != OUTSIDE_TCX) {
-		r = attach_clsact(kernel, ifindex);
-		*ret_link = -1;
-	}
+	if (kernel->outside_hook != OUTSIDE_CLSACT && !wire->clsact)
+		r = attach_tcx(kernel, wire);
+	if (r < 0 && r != -ENODEV && kernel->outside_hook != OUTSIDE_TCX)
+		r = attach_clsact(kernel, wire);
 	return r;
 }
 
@@ -811,143 +851,236 @@ static struct wire *find_wire(struct kernel *kernel, unsigned int ifindex)
 
 int kernel_attach_interface(struct kernel *kernel, unsigned int ifindex, const char *name)
 {
-	struct wire *wire = find_wire(kernel, ifindex);
-	int link = -1, r;
+	struct wire wire = { .ifindex = ifindex, .link = -1 };
+	int r;
 
-	if (wire)
+	if (find_wire(kernel, ifindex))
 		return 0;
 	if (kernel->n_wires == INTERFACES_MAX)
 		return log_errno(-ENOSPC, "cannot count what leaves by '%s'", name);
-	r = attach_wire(kernel, ifindex, &link);
+	r = attach_wire(kernel, &wire);
 	if (r < 0)
 		return log_errno(r, "cannot attach to the egress of '%s'", name);
-	wire = &kernel->wire[kernel->n_wires++];
-	*wire = (struct wire){ .ifindex = ifindex, .link = link };
-	snprintf(wire->name, sizeof(wire->name), "%s", name);
+	snprintf(wire.name, sizeof(wire.name), "%s", name);
+	kernel->wire[kernel->n_wires++] = wire;
 	return 0;
 }
 
 int kernel_detach_interface(struct kernel *kernel, unsigned int ifindex)
 {
+	static const char *const pins[] = { SW_PIN_EGRESS, SW_PIN_CLSACT, SW_PIN_CLSACT_OURS };
 	struct wire *wire = find_wire(kernel, ifindex);
 	char path[PATH_LEN];
 
 	if (!wire)
 		return 0;
-	if (wire->link < 0)
+	if (wire->clsact)
 		unhook_clsact(ifindex);
+	if (wire->qdisc_ours)
+		remove_clsact(ifindex);
 	closep(&wire->link);
 	*wire = kernel->wire[--kernel->n_wires];
-	egress_pin(kernel, ifindex, SW_PIN_EGRESS, path);
-	unlink(path);
-	egress_pin(kernel, ifindex, SW_PIN_CLSACT, path);
-	unlink(path);
+	for (size_t i = 0; i < ARRAY_SIZE(pins); i++) {
+		egress_pin(kernel, ifindex, pins[i], path);
+		unlink(path);
+	}
 	return 0;
+}
+
+/* The name of a pin below links/: does a wire need it? */
+static bool is_pin_of_a_wire(const char *name, const void *userdata)
+{
+	const struct kernel *kernel = userdata;
+	char path[64], pin[64];
+
+	snprintf(path, sizeof(path), SW_PIN_LINKS "/%.40s", name);
+	for (size_t i = 0; i < kernel->n_wires; i++) {
+		const struct wire *wire = &kernel->wire[i];
+
+		wire_pin(wire, pin, sizeof(pin));
+		if (strcmp(path, pin) == 0)
+			return true;
+		snprintf(pin, sizeof(pin), SW_PIN_CLSACT_OURS, wire->ifindex);
+		if (wire->qdisc_ours && strcmp(path, pin) == 0)
+			return true;
+	}
+	return false;
+}
+
+void kernel_forget_interfaces(struct kernel *kernel)
+{
+	detach_interfaces(kernel->pin_dir, is_pin_of_a_wire, kernel);
 }
 
 /* ---- verifying ---- */
 
-static bool is_pinned(const struct kernel *kernel, const char *name)
-{
-	char path[PATH_LEN];
+/* What cannot be put back is told, and tried again, once a minute. */
+#define FAILED_AGAIN_NS 60000000000ULL
 
-	pin_path(kernel, name, path);
-	return access(path, F_OK) == 0;
+static bool failed_lately(uint64_t failed_ns)
+{
+	return failed_ns && boot_ns() - failed_ns < FAILED_AGAIN_NS;
 }
 
-static void pin_again(const struct kernel *kernel, int fd, const char *name)
+static int pin_again(const struct kernel *kernel, int fd, const char *name)
 {
 	char path[PATH_LEN];
 
 	pin_path(kernel, name, path);
 	if (access(path, F_OK) < 0 && bpf_obj_pin(fd, path) < 0)
-		log_errno(-errno, "cannot pin '%s' again", path);
+		return log_errno(-errno, "cannot pin '%s' again", path);
+	return 0;
 }
 
-static bool pins_stand(struct kernel *kernel)
+static bool wire_pins_stand(const struct kernel *kernel)
+{
+	char name[64];
+
+	for (size_t i = 0; i < kernel->n_wires; i++) {
+		wire_pin(&kernel->wire[i], name, sizeof(name));
+		if ((kernel->wire[i].clsact || kernel->wire[i].link >= 0) &&
+		    !is_pinned(kernel, name))
+			return false;
+	}
+	return true;
+}
+
+static bool pins_stand(const struct kernel *kernel)
 {
 	struct bpf_map *map;
 
-	bpf_object__for_each_map(map, kernel->programs->obj)
+	bpf_object__for_each_map (map, kernel->programs->obj)
 		if (bpf_map__pin_path(map) && access(bpf_map__pin_path(map), F_OK) < 0)
 			return false;
 	for (size_t i = 0; i < CGROUP_HOOKS; i++)
 		if (kernel->links[i] >= 0 && !is_pinned(kernel, cgroup_hooks[i].pin))
 			return false;
-	return is_pinned(kernel, SW_PIN_RETIRE);
+	return is_pinned(kernel, SW_PIN_RETIRE) && wire_pins_stand(kernel);
+}
+
+static int pin_wire_again(struct kernel *kernel, const struct wire *wire)
+{
+	char name[64];
+
+	wire_pin(wire, name, sizeof(name));
+	if (wire->clsact)
+		return mark_clsact(kernel, wire);
+	return wire->link < 0 ? 0 : pin_again(kernel, wire->link, name);
+}
+
+/* A directory that was made anew is not the one whose lock we hold. */
+static int lock_again(struct kernel *kernel)
+{
+	_cleanup_close_ int dir = -1;
+	struct stat held, there;
+	int r;
+
+	if (fstat(kernel->dir, &held) == 0 && stat(kernel->pin_dir, &there) == 0 &&
+	    held.st_dev == there.st_dev && held.st_ino == there.st_ino)
+		return 0;
+	r = lock_pin_dir(kernel->pin_dir, &dir);
+	if (r < 0)
+		return r;
+	closep(&kernel->dir);
+	kernel->dir = take_fd(&dir);
+	return 0;
 }
 
 /* The held descriptors keep everything alive while the pins are gone. */
 static int put_pins_back(struct kernel *kernel)
 {
-	_cleanup_close_ int dir = -1;
 	struct bpf_map *map;
 	bool mounted = false;
-	char name[64];
+	int r = mount_bpffs(kernel->pin_dir, &mounted);
 
-	if (mount_bpffs(kernel->pin_dir, &mounted) < 0 || make_pin_dirs(kernel) < 0 ||
-	    lock_pin_dir(kernel->pin_dir, &dir) < 0)
-		return -EIO;
-	closep(&kernel->dir);
-	kernel->dir = take_fd(&dir);
-	bpf_object__for_each_map(map, kernel->programs->obj)
-		if (bpf_map__pin_path(map))
-			pin_again(kernel, bpf_map__fd(map), bpf_map__name(map));
-	pin_again(kernel, bpf_program__fd(kernel->programs->progs.retire), SW_PIN_RETIRE);
-	for (size_t i = 0; i < CGROUP_HOOKS; i++)
-		pin_again(kernel, kernel->links[i], cgroup_hooks[i].pin);
-	for (size_t i = 0; i < kernel->n_wires; i++) {
-		snprintf(name, sizeof(name), SW_PIN_EGRESS, kernel->wire[i].ifindex);
-		if (kernel->wire[i].link >= 0)
-			pin_again(kernel, kernel->wire[i].link, name);
-		else
-			mark_clsact(kernel, kernel->wire[i].ifindex, false);
-	}
+	r = r < 0 ? r : make_pin_dirs(kernel);
+	r = r < 0 ? r : lock_again(kernel);
+	if (r < 0)
+		return r;
+	bpf_object__for_each_map (map, kernel->programs->obj)
+		if (r >= 0 && bpf_map__pin_path(map))
+			r = pin_again(kernel, bpf_map__fd(map), bpf_map__name(map));
+	r = r < 0 ? r
+		  : pin_again(kernel, bpf_program__fd(kernel->programs->progs.retire),
+			      SW_PIN_RETIRE);
+	for (size_t i = 0; i < CGROUP_HOOKS && r >= 0; i++)
+		if (kernel->links[i] >= 0)
+			r = pin_again(kernel, kernel->links[i], cgroup_hooks[i].pin);
+	for (size_t i = 0; i < kernel->n_wires && r >= 0; i++)
+		r = pin_wire_again(kernel, &kernel->wire[i]);
+	return r;
+}
+
+/* The locks of editors are on a directory that may be a new one. */
+static int reopen_maps(struct kernel *kernel)
+{
+	struct maps *maps;
+	int r = maps_open(kernel->pin_dir, &maps);
+
+	if (r < 0)
+		return log_errno(r, "cannot open the maps in '%s' again", kernel->pin_dir);
+	maps_close(kernel->maps);
+	kernel->maps = maps;
 	return 0;
 }
 
 static int verify_pins(struct kernel *kernel)
 {
-	struct maps *maps;
-	int r;
+	bool on_bpffs;
 
-	if (pins_stand(kernel))
+	if (pins_stand(kernel)) {
+		kernel->pins_failed_ns = 0;
+		return 0;
+	}
+	/* A bpffs that was mounted since the last failure is worth another try at once. */
+	on_bpffs = is_on_bpffs(kernel->pin_dir);
+	if (failed_lately(kernel->pins_failed_ns) && on_bpffs == kernel->failed_on_bpffs)
 		return 0;
 	log_warning("somebody took pins in '%s' away: they are put back; nothing was let through "
 		    "meanwhile",
 		    kernel->pin_dir);
-	if (put_pins_back(kernel) < 0)
-		return 0;
-	r = maps_open(kernel->pin_dir, &maps);
-	if (r < 0) {
-		log_errno(r, "cannot open the maps in '%s' again", kernel->pin_dir);
-		return 0;
-	}
-	maps_close(kernel->maps);
-	kernel->maps = maps;
-	return 1;
+	if (put_pins_back(kernel) >= 0 && reopen_maps(kernel) >= 0)
+		return 1;
+	kernel->pins_failed_ns = boot_ns();
+	kernel->failed_on_bpffs = on_bpffs;
+	return 0;
 }
 
 static int verify_cgroup(struct kernel *kernel, size_t hook)
 {
-	if (kernel->links[hook] < 0 || link_lives(kernel->links[hook]))
+	if (kernel->links[hook] < 0 || link_lives(kernel->links[hook])) {
+		kernel->link_failed_ns[hook] = 0;
 		return 0;
-	log_warning("'%s' was taken off the cgroup '%s': it is put back", cgroup_hooks[hook].program,
-		    kernel->cgroup);
-	return attach_cgroup(kernel, hook) >= 0;
+	}
+	if (failed_lately(kernel->link_failed_ns[hook]))
+		return 0;
+	log_warning("'%s' was taken off the cgroup '%s': it is put back",
+		    cgroup_hooks[hook].program, kernel->cgroup);
+	if (attach_cgroup(kernel, hook) >= 0)
+		return 1;
+	kernel->link_failed_ns[hook] = boot_ns();
+	return 0;
+}
+
+static int attach_wire_again(struct kernel *kernel, struct wire *wire)
+{
+	int r = attach_wire(kernel, wire);
+
+	wire->failed_ns = r < 0 ? boot_ns() : 0;
+	return r < 0 ? log_errno(r, "cannot attach to the egress of '%s' again", wire->name) : 1;
 }
 
 #define PUT_FIRST_EVERY_NS 10000000000ULL /* two that both want to be first must not fight */
 
-/* Another program before ours may let packets pass it. */
+/* Another program before ours may let packets pass it. One program cannot be there twice: for a
+ * moment there is none. */
 static int verify_first(struct kernel *kernel, struct wire *wire)
 {
 	uint64_t now_ns = boot_ns();
 	char path[PATH_LEN];
-	int r;
 
 	if (tcx_is_first(bpf_program__fd(kernel->programs->progs.egress), wire->ifindex) ||
-	    now_ns - wire->put_first_ns < PUT_FIRST_EVERY_NS)
+	    (wire->put_first_ns && now_ns - wire->put_first_ns < PUT_FIRST_EVERY_NS))
 		return 0;
 	wire->put_first_ns = now_ns;
 	log_warning("another program was put before ours on the egress of '%s': ours goes first "
@@ -956,23 +1089,41 @@ static int verify_first(struct kernel *kernel, struct wire *wire)
 	egress_pin(kernel, wire->ifindex, SW_PIN_EGRESS, path);
 	unlink(path);
 	closep(&wire->link);
-	wire->link = -1;
-	r = attach_wire(kernel, wire->ifindex, &wire->link);
-	return r < 0 ? log_errno(r, "cannot attach to the egress of '%s' again", wire->name) : 1;
+	return attach_wire_again(kernel, wire);
+}
+
+/* The preferences of filters are the administrator's: told, once. */
+static void verify_order(struct wire *wire)
+{
+	bool first = clsact_is_first(wire->ifindex);
+
+	if (!first && !wire->told_order)
+		log_warning(
+			"another filter stands before ours on the egress of '%s' (its preference "
+			"is below %d): what it passes is not counted on the wire; users of this "
+			"machine are judged all the same",
+			wire->name, SW_TC_PRIORITY);
+	wire->told_order = !first;
+}
+
+static int verify_attached(struct kernel *kernel, struct wire *wire)
+{
+	if (!wire->clsact)
+		return verify_first(kernel, wire);
+	verify_order(wire);
+	return 0;
 }
 
 static int verify_wire(struct kernel *kernel, struct wire *wire)
 {
 	char name[IF_NAMESIZE];
 
-	if (!if_indextoname(wire->ifindex, name))
+	if (!if_indextoname(wire->ifindex, name) || failed_lately(wire->failed_ns))
 		return 0; /* gone: news of it is on its way */
-	if (wire->link >= 0)
-		return verify_first(kernel, wire);
-	if (clsact_is_attached(wire->ifindex))
-		return 0;
-	log_warning("our filter was taken off the egress of '%s': it is put back", wire->name);
-	return attach_clsact(kernel, wire->ifindex) >= 0;
+	if (wire->clsact ? clsact_is_attached(wire->ifindex) : link_lives(wire->link))
+		return verify_attached(kernel, wire);
+	log_warning("our program was taken off the egress of '%s': it is put back", wire->name);
+	return attach_wire_again(kernel, wire);
 }
 
 int kernel_verify(struct kernel *kernel)

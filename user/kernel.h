@@ -41,6 +41,8 @@ int kernel_attach(struct kernel *kernel);
 /* Idempotent. */
 int kernel_attach_interface(struct kernel *kernel, unsigned int ifindex, const char *name);
 int kernel_detach_interface(struct kernel *kernel, unsigned int ifindex);
+/* Detaches what an earlier daemon has left on interfaces that are none of those now. */
+void kernel_forget_interfaces(struct kernel *kernel);
 /* Puts back what others took away: pins, links, filters. Returns how many repairs it made. */
 int kernel_verify(struct kernel *kernel);
 

@@ -156,6 +156,18 @@ static int absolute_path(const char *path, char **ret)
 	return r < 0 ? log_errno(-ENOMEM, "cannot start") : 0;
 }
 
+/* Whoever started us may have closed them: what we open must not take their place. */
+static void open_standard_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	_cleanup_free_ char *absolute = NULL;
@@ -163,6 +175,8 @@ int main(int argc, char **argv)
 	bool foreground = false, only_check = false;
 	int c;
 
+	open_standard_streams();
+	umask(077);
 	log_open("smtpwalld");
 	while ((c = getopt_long(argc, argv, "c:h", options, NULL)) >= 0) {
 		switch (c) {

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/magic.h>
 #include <mntent.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -46,6 +47,39 @@ static bool is_below(const char *path, const char *dir)
 	return strncmp(path, dir, length) == 0 && (path[length] == '/' || !path[length]);
 }
 
+bool is_on_bpffs(const char *path)
+{
+	_cleanup_free_ char *existing = strdup(path);
+
+	if (!existing)
+		return false;
+	cut_to_existing(existing);
+	return is_bpffs(existing);
+}
+
+/* The top of a bpffs is everybody's. */
+static bool is_mount_point(const char *path)
+{
+	_cleanup_free_ char *up = NULL;
+	struct stat st, parent;
+
+	if (asprintf(&up, "%s/..", path) < 0) {
+		up = NULL;
+		return false;
+	}
+	return stat(path, &st) == 0 && stat(up, &parent) == 0 && st.st_dev != parent.st_dev;
+}
+
+int check_pin_dir(const char *pin_dir)
+{
+	if (!is_mount_point(pin_dir))
+		return 0;
+	log_error("'%s' is where a filesystem is mounted: pin_dir must be a directory of its own, "
+		  "as '%s/smtpwall'",
+		  pin_dir, pin_dir);
+	return -EINVAL;
+}
+
 int mount_bpffs(const char *pin_dir, bool *ret_mounted)
 {
 	_cleanup_free_ char *existing = strdup(pin_dir);
@@ -64,7 +98,8 @@ int mount_bpffs(const char *pin_dir, bool *ret_mounted)
 		return -ENOTSUP;
 	}
 	if (mount("bpf", BPFFS_DIR, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=700") < 0)
-		return log_errno(-errno, "cannot mount bpffs, try `mount -t bpf bpf " BPFFS_DIR "`");
+		return log_errno(-errno,
+				 "cannot mount bpffs, try `mount -t bpf bpf " BPFFS_DIR "`");
 	*ret_mounted = true;
 	return 0;
 }

@@ -10,6 +10,10 @@
  * it and none is there (*ret_mounted); elsewhere tells which command the administrator needs.
  */
 int mount_bpffs(const char *pin_dir, bool *ret_mounted);
+/* Is `path`, or will it be once it is made? */
+bool is_on_bpffs(const char *path);
+/* Refuses one that is a mount point. Tells why. */
+int check_pin_dir(const char *pin_dir);
 
 /*
  * The path where cgroup programs attach: `configured`, or for "auto" the mount point of cgroup2,

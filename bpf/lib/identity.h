@@ -6,7 +6,10 @@
  *     a program that a user runs setuid is the user, and one that root runs for a user too;
  *   - inside a user namespace: the owner of the outermost one, so that 65 536 subordinate ids
  *     are one person, unless root owns it;
- *   - that, or another pid namespace, is a container: judged as its unit.
+ *   - that, or another pid namespace, is a container: judged as its unit;
+ *   - a kernel thread is nobody: it connects for somebody, and the uid 0 that it has says nothing.
+ * The TCP connections that an MPTCP connection takes in later are opened by such a thread, or by a
+ * path manager: they are the sender's who opened the first.
  */
 #ifndef SMTPWALL_IDENTITY_H
 #define SMTPWALL_IDENTITY_H
@@ -79,8 +82,15 @@ static __always_inline __u64 unit_of(struct task_struct *task)
 	return BPF_CORE_READ(cgroup, kn, id);
 }
 
+static __always_inline void nobody(struct sw_tag *tag)
+{
+	tag->uid = SW_UID_OVERFLOW;
+	tag->gid = SW_UID_OVERFLOW;
+	tag->flags |= SW_TAG_FOREIGN;
+}
+
 /* Fills the tag's uid or unit, gid and SW_TAG_UNIT, SW_TAG_FOREIGN from the current task. */
-SUBPROGRAM int identify(struct sw_tag *tag)
+SUBPROGRAM int identify_task(struct sw_tag *tag)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	const struct cred *cred = BPF_CORE_READ(task, cred);
@@ -89,6 +99,10 @@ SUBPROGRAM int identify(struct sw_tag *tag)
 
 	if (!tag || !control)
 		return 0;
+	if (BPF_CORE_READ(task, flags) & PF_KTHREAD) {
+		nobody(tag);
+		return 0;
+	}
 	tag->uid = BPF_CORE_READ(cred, uid.val);
 	if (tag->uid == 0)
 		tag->uid = BPF_CORE_READ(cred, euid.val);
@@ -106,6 +120,66 @@ SUBPROGRAM int identify(struct sw_tag *tag)
 	}
 	if (tag->flags & SW_TAG_UNIT)
 		tag->unit = unit_of(task);
+	return 0;
+}
+
+#define TAG_WHO (SW_TAG_UNIT | SW_TAG_FOREIGN | SW_TAG_NETNS)
+
+static __always_inline void identity_copy(struct sw_tag *to, const struct sw_tag *from)
+{
+	to->uid = from->uid;
+	to->gid = from->gid;
+	to->unit = from->unit;
+	to->flags = from->flags & TAG_WHO;
+}
+
+static __always_inline void identify_caller(struct sw_tag *tag, struct bpf_sock_addr *ctx)
+{
+	const struct sw_control *control = control_get();
+
+	identify_task(tag);
+	if (control && bpf_get_netns_cookie(ctx) != control->netns_cookie)
+		tag->flags |= SW_TAG_NETNS;
+}
+
+/* The first subflow leaves its sender on the MPTCP socket, where the later ones find it. */
+static __always_inline void identify_subflow(struct sw_tag *tag, struct bpf_sock_addr *ctx,
+					     struct mptcp_sock *whole)
+{
+	bool first = BPF_CORE_READ(whole, first) == (void *)ctx->sk;
+	struct sw_tag *kept =
+		bpf_sk_storage_get(&tags, whole, NULL, first ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+
+	if (first)
+		identify_caller(tag, ctx);
+	if (kept && first)
+		identity_copy(kept, tag);
+	else if (kept)
+		identity_copy(tag, kept);
+	else if (!first)
+		nobody(tag);
+}
+
+static __always_inline struct mptcp_sock *mptcp_of(struct bpf_sock_addr *ctx)
+{
+	if (!ctx->sk || !bpf_core_field_exists(struct mptcp_sock, first) ||
+	    !bpf_core_enum_value_exists(enum bpf_func_id___later,
+					BPF_FUNC_skc_to_mptcp_sock___later))
+		return NULL;
+	return bpf_skc_to_mptcp_sock(ctx->sk);
+}
+
+/* Fills who is behind the attempt into a tag that is zeroed. */
+SUBPROGRAM int identify(struct sw_tag *tag, struct bpf_sock_addr *ctx)
+{
+	struct mptcp_sock *whole = mptcp_of(ctx);
+
+	if (!tag)
+		return 0;
+	if (whole)
+		identify_subflow(tag, ctx, whole);
+	else
+		identify_caller(tag, ctx);
 	return 0;
 }
 

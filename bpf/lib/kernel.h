@@ -78,6 +78,22 @@ struct nsproxy {
 	struct cgroup_namespace *cgroup_ns;
 };
 
+struct net {
+	__u64 net_cookie;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct sock_common {
+	possible_net_t skc_net;
+};
+
+struct mptcp_sock {
+	struct sock *first;
+};
+
 struct task_struct {
 	unsigned int flags;
 	const struct cred *cred;
@@ -89,5 +105,8 @@ struct task_struct {
 #pragma clang attribute pop
 
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h: not a task of any user */
+
+/* Linux 5.19. Not taken from <linux/bpf.h>: the one that we are built with may be older. */
+enum bpf_func_id___later { BPF_FUNC_skc_to_mptcp_sock___later = 196 };
 
 #endif

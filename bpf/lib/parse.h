@@ -22,10 +22,12 @@
 
 #define IPV6_HEADERS_MAX 8
 #define VLAN_TAGS_MAX 2
+#define SOCK_STREAM 1 /* <sys/socket.h> is not for BPF */
 #define FRAGMENT_OFFSET 0x1fff /* RFC 791: 13 bits, in units of 8 bytes */
 
 enum found {
-	FOUND_OTHER,	  /* not TCP, or not readable: nothing says SMTP */
+	FOUND_OTHER,	  /* not TCP: nothing says SMTP */
+	FOUND_BEYOND,	  /* a header lies behind the packet's end, or in another page */
 	FOUND_TCP,	  /* `ports` are valid */
 	FOUND_LATER_PART, /* a TCP fragment without the header */
 };
@@ -42,6 +44,7 @@ struct segment {
 	struct sw_ip saddr __attribute__((aligned(8)));
 	struct sw_ip daddr __attribute__((aligned(8)));
 	__u32 seq;
+	__u16 sport;   /* host order */
 	__u32 payload; /* bytes of TCP payload, of all segments that a GSO packet becomes */
 	__u32 count;   /* segments */
 	bool opens;    /* SYN without ACK */
@@ -98,7 +101,7 @@ static __always_inline enum found find_in_v4(const struct __sk_buff *skb,
 	if (usual->ip.ihl == 5)
 		return take_ports(&usual->ports, p);
 	if (!load(skb, p->tcp, &ports, sizeof(ports)))
-		return FOUND_OTHER;
+		return FOUND_BEYOND;
 	return take_ports(&ports, p);
 }
 
@@ -120,7 +123,7 @@ static __always_inline enum found find_in_v6(const struct __sk_buff *skb, struct
 	int i;
 
 	if (!load(skb, p->l3, &ip, sizeof(ip)))
-		return FOUND_OTHER;
+		return FOUND_BEYOND;
 	p->version = 6;
 	p->tcp = p->l3 + sizeof(ip);
 	p->end = ip.payload_len ? p->tcp + bpf_ntohs(ip.payload_len) : 0;
@@ -130,7 +133,7 @@ static __always_inline enum found find_in_v6(const struct __sk_buff *skb, struct
 		    next != IPPROTO_FRAGMENT && next != IPPROTO_AH)
 			return FOUND_OTHER;
 		if (!load(skb, p->tcp, &x, sizeof(x)))
-			return FOUND_OTHER;
+			return FOUND_BEYOND;
 		if (next == IPPROTO_FRAGMENT) {
 			if (x.fragment_offset & bpf_htons(FRAGMENT6_OFFSET))
 				return x.next == IPPROTO_TCP ? FOUND_LATER_PART : FOUND_OTHER;
@@ -142,8 +145,10 @@ static __always_inline enum found find_in_v6(const struct __sk_buff *skb, struct
 		}
 		next = x.next;
 	}
-	if (next != IPPROTO_TCP || !load(skb, p->tcp, &ports, sizeof(ports)))
+	if (next != IPPROTO_TCP)
 		return FOUND_OTHER;
+	if (!load(skb, p->tcp, &ports, sizeof(ports)))
+		return FOUND_BEYOND;
 	return take_ports(&ports, p);
 }
 
@@ -193,7 +198,7 @@ static __always_inline enum found find_tcp(const struct __sk_buff *skb, struct p
 	/* A packet shorter than this is no TCP: its header alone is 20 bytes, except in a fragment
 	 * of IPv4, where 8 bytes are the least. */
 	if (!load(skb, p->l3, &usual, sizeof(usual)))
-		return FOUND_OTHER;
+		return FOUND_BEYOND;
 	if (usual.ip.version == 4)
 		return find_in_v4(skb, &usual, p);
 	if (usual.ip.version == 6)
@@ -216,11 +221,33 @@ static __always_inline bool read_addresses(const struct __sk_buff *skb, const st
 	return true;
 }
 
+#define LINK_HEADER_MAX 32
+
+/*
+ * How far the network header lies behind what skb->len counts from: nothing in cgroup_skb, the link
+ * layer's header in TC. Found by its bytes, because no field tells it; for packets that do not say
+ * their own length.
+ */
+static __always_inline __u32 network_offset(const struct __sk_buff *skb)
+{
+	__u64 header[2], here[2];
+	__u32 i;
+
+	if (!load(skb, 0, header, sizeof(header)))
+		return 0;
+	for (i = 0; i <= LINK_HEADER_MAX; i += 2) {
+		if (bpf_skb_load_bytes(skb, i, here, sizeof(here)) == 0 && here[0] == header[0] &&
+		    here[1] == header[1])
+			return i;
+	}
+	return 0;
+}
+
 static __always_inline __u32 segments_of(const struct __sk_buff *skb, __u32 payload)
 {
 	if (skb->gso_segs)
 		return skb->gso_segs;
-	if (skb->gso_size) /* from a guest that did not count them */
+	if (skb->gso_size && payload) /* from a guest that did not count them */
 		return (payload + skb->gso_size - 1) / skb->gso_size;
 	return 1;
 }
@@ -242,12 +269,13 @@ static __always_inline void read_segment(const struct __sk_buff *skb, const stru
 	if (found != FOUND_TCP || !read_addresses(skb, p, s) || !load(skb, p->tcp, &tcp, sizeof(tcp)))
 		return;
 	s->cut = false;
+	s->sport = p->sport;
 	s->opens = tcp.syn && !tcp.ack;
 	s->closes = tcp.fin;
 	s->resets = tcp.rst;
 	s->seq = bpf_ntohl(tcp.seq);
 	start = p->tcp + tcp.doff * 4;
-	end = p->end ? p->end : skb->len;
+	end = p->end ? p->end : skb->len - network_offset(skb);
 	s->payload = end > start ? end - start : 0;
 	s->count = segments_of(skb, s->payload);
 }

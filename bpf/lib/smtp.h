@@ -47,6 +47,8 @@
 
 #include <smtpwall/dialogue.h>
 
+#include "rhythm.h"
+
 #ifndef __always_inline
 #define __always_inline inline __attribute__((__always_inline__))
 #endif
@@ -109,6 +111,15 @@ enum smtp_octet {
 	SMTP_ODD, /* no two servers read it alike */
 };
 
+/* Places in a line of the server. */
+enum {
+	SMTP_AT_DASH = 3,
+	SMTP_AT_TEXT = 4,
+	SMTP_AT_REST = SMTP_AT_TEXT + SMTP_READS,
+	SMTP_AT_RECORD, /* its first octet could be TLS */
+	SMTP_AT_JUNK,	/* no reply begins like that */
+};
+
 /*
  * What the bytes shown meant. The count of a session's messages is what was charged less what
  * was refunded: it is never too low, and holds what is under way. `accepted` are those that the
@@ -121,9 +132,10 @@ struct smtp_news {
 	__u32 recipients; /* 2xx to RCPT */
 	__u32 rejects;	  /* 5xx to RCPT, DATA, the final dot or BDAT */
 	__u32 deferrals;  /* 4xx to these */
+	__u32 estimated;  /* messages inside TLS, by rhythm.h */
 };
 
-/* In the kernel: each round of a loop begins with what is in memory, so that the verifier sees one. */
+/* The verifier is to see the same registers in each round of a loop: state stays in memory. */
 #define smtp_forget() asm volatile("" ::: "memory")
 
 #define SMTP_VERB(a, b, c, d) ((__u32)(a) << 24 | (b) << 16 | (c) << 8 | (d))
@@ -202,6 +214,18 @@ static __always_inline int smtp_offers(const struct sw_dialogue *d)
 }
 
 /*
+ * Does the reply read like the acceptance of a message? Before this server has accepted one we
+ * know only what does not: RFC 3463 3.2 keeps 2.1.x for addresses, to answer MAIL and RCPT.
+ * A server that says the same to everything is believed to know no BDAT, unless it offers it.
+ */
+static __always_inline int smtp_reads_like_acceptance(const struct sw_dialogue *d)
+{
+	if (!d->chunking && d->reads == d->recipient_taken)
+		return 0;
+	return d->acceptance ? d->reads == d->acceptance : !d->addressing;
+}
+
+/*
  * A 25x that may have answered a hidden command, whatever the client shows for it. Each message
  * that a server takes by BDAT has three, one of which reads as its acceptances read. (Servers say
  * the same of a message taken by DATA and by BDAT, in the first octets; most say something else
@@ -214,7 +238,7 @@ static __always_inline void smtp_cover(struct sw_dialogue *d, struct smtp_news *
 	if (smtp_offers(d) && !d->chunking)
 		return;
 	smtp_bump(&d->covers);
-	if (!d->acceptance || d->acceptance == d->reads)
+	if (smtp_reads_like_acceptance(d))
 		smtp_bump(&d->alike);
 	room = smtp_add(d->dark, (__u32)d->covers * SMTP_LEAST_COMMAND) / SMTP_LEAST_CHUNKED;
 	may = smtp_least(smtp_least(d->alike, d->covers / 3), room);
@@ -464,6 +488,8 @@ static __always_inline __u32 smtp_client_passes(struct sw_dialogue *d, __u32 lef
 {
 	if (smtp_client_is_read(d))
 		return 0;
+	if (d->client == SMTP_TLS)
+		return rhythm_passes(&d->tls.sent, left);
 	if (d->client == SMTP_CHUNK)
 		return smtp_chunk_passes(d, left);
 	if (d->client == SMTP_WAITING)
@@ -472,6 +498,29 @@ static __always_inline __u32 smtp_client_passes(struct sw_dialogue *d, __u32 lef
 		d->content = smtp_add(d->content, left);
 	d->dark = smtp_add(d->dark, left);
 	return left;
+}
+
+/* That was no TLS, after all, and nobody knows what it was. */
+static __always_inline void smtp_no_tls(struct sw_dialogue *d)
+{
+	d->client = SMTP_LOST;
+	d->dark = ~0U;
+	d->covers = 2;
+	d->at = SMTP_AT_JUNK;
+}
+
+static __always_inline __u32 smtp_client_record(struct sw_dialogue *d, const __u8 *buf, __u32 len,
+						struct smtp_news *news)
+{
+	struct sw_record *r = &d->tls.sent;
+	enum rhythm_octet what;
+	__u32 n = rhythm_says(r, buf, len, &what);
+
+	if (what == RHYTHM_NO_TLS)
+		smtp_no_tls(d);
+	else if (what == RHYTHM_RECORD)
+		news->estimated += rhythm_client_record(&d->tls, r->type, r->left);
+	return n;
 }
 
 /*
@@ -485,6 +534,8 @@ static __always_inline __u32 smtp_client_says(struct sw_dialogue *d, const __u8 
 	enum smtp_octet what = SMTP_GOES_ON;
 	__u32 i;
 
+	if (d->client == SMTP_TLS)
+		return smtp_client_record(d, buf, len, news);
 	if (!smtp_client_is_read(d))
 		return 0;
 	for (i = 0; i < SMTP_SHOWN && i < len && what == SMTP_GOES_ON; i++) {
@@ -581,10 +632,10 @@ static __always_inline void smtp_final(struct sw_dialogue *d, struct smtp_news *
 	smtp_spend(d, SMTP_LEAST_CONTENT);
 	if (smtp_refuses(d))
 		smtp_count_refusal(d, news);
-	else if (d->taken)
-		smtp_cover(d, news); /* another copy, says LMTP */
-	else
+	else if (!d->taken)
 		smtp_accepts(d, news);
+	else if (d->shadow) /* another copy, says LMTP */
+		smtp_cover(d, news);
 	d->taken |= !smtp_refuses(d);
 	if (--d->finals)
 		return;
@@ -633,6 +684,7 @@ static __always_inline void smtp_data_answered(struct sw_dialogue *d, struct smt
 		d->early_charge = 0;
 	} else if (d->shadow) { /* that was the reply to something else */
 		smtp_lose(d);
+		return;
 	}
 	smtp_client_goes_on(d, SMTP_COMMANDS);
 }
@@ -694,6 +746,8 @@ static __always_inline void smtp_recipient_answered(struct sw_dialogue *d, struc
 		news->recipients++;
 		smtp_bump(&d->recipients);
 		d->envelope = 2;
+		if (!d->shadow)
+			d->recipient_taken = d->reads;
 	}
 }
 
@@ -785,15 +839,6 @@ static __always_inline void smtp_reply(struct sw_dialogue *d, struct smtp_news *
 		smtp_in_step(d, news);
 }
 
-/* Places in a line of the server. */
-enum {
-	SMTP_AT_DASH = 3,
-	SMTP_AT_TEXT = 4,
-	SMTP_AT_REST = SMTP_AT_TEXT + SMTP_READS,
-	SMTP_AT_RECORD, /* its first octet could be TLS */
-	SMTP_AT_JUNK,	/* no reply begins like that */
-};
-
 static __always_inline void smtp_code_octet(struct sw_dialogue *d, __u8 c)
 {
 	__u8 digit = c - '0';
@@ -806,6 +851,9 @@ static __always_inline void smtp_code_octet(struct sw_dialogue *d, __u8 c)
 	}
 }
 
+#define SMTP_HASH(hash, c) (((hash) ^ (c)) * 16777619U | 1)
+#define SMTP_READS_ADDRESSING SMTP_HASH(SMTP_HASH(SMTP_HASH(SMTP_HASH(0U, '2'), '.'), '1'), '.')
+
 /* RFC 3030 2: CHUNKING, a line of its own in the reply to EHLO. */
 static __always_inline void smtp_text_octet(struct sw_dialogue *d, __u8 c)
 {
@@ -816,8 +864,10 @@ static __always_inline void smtp_text_octet(struct sw_dialogue *d, __u8 c)
 	if (letter < 8 && d->chunking_at == letter &&
 	    smtp_upper(c) == (__u8)(word >> (56 - 8 * letter)))
 		d->chunking_at++;
-	d->reads = (d->reads ^ c) * 16777619 | 1;
-	d->at++;
+	d->reads = SMTP_HASH(d->reads, c);
+	if (letter == 3)
+		d->addressing = d->reads == SMTP_READS_ADDRESSING;
+	d->at = c == '<' ? SMTP_AT_REST : d->at + 1; /* no addresses: the client has chosen them */
 }
 
 static __always_inline void smtp_server_line(struct sw_dialogue *d, struct smtp_news *news)
@@ -828,7 +878,7 @@ static __always_inline void smtp_server_line(struct sw_dialogue *d, struct smtp_
 		if (!d->more && d->code >= 200 && d->code < 600)
 			smtp_reply(d, news);
 	}
-	d->at = d->more = d->chunking_at = 0;
+	d->at = d->more = d->chunking_at = d->addressing = 0;
 	d->code = 0;
 	d->reads = 0;
 }
@@ -851,15 +901,33 @@ static __always_inline enum smtp_octet smtp_server_octet(struct sw_dialogue *d, 
 	return SMTP_GOES_ON;
 }
 
-static __always_inline int smtp_server_is_read(const struct sw_dialogue *d)
-{
-	return d->client != SMTP_UNFOLLOWED && d->client != SMTP_TLS;
-}
-
 /* How many of the next `left` bytes of the server need not be shown. */
 static __always_inline __u32 smtp_server_passes(struct sw_dialogue *d, __u32 left)
 {
-	return smtp_server_is_read(d) ? 0 : left;
+	if (d->client == SMTP_TLS)
+		return rhythm_passes(&d->tls.received, left);
+	return d->client == SMTP_UNFOLLOWED ? left : 0;
+}
+
+static __always_inline __u32 smtp_server_record(struct sw_dialogue *d, const __u8 *buf, __u32 len,
+						struct smtp_news *news)
+{
+	struct sw_record *r = &d->tls.received;
+	enum rhythm_octet what;
+	__u32 n = rhythm_says(r, buf, len, &what);
+
+	if (what == RHYTHM_NO_TLS)
+		smtp_no_tls(d);
+	else if (what == RHYTHM_RECORD)
+		news->estimated += rhythm_server_record(&d->tls, r->type, r->left);
+	return n;
+}
+
+static __always_inline void smtp_tls_begins(struct sw_dialogue *d)
+{
+	d->client = SMTP_TLS;
+	d->at = 0;
+	rhythm_begin(&d->tls);
 }
 
 static __always_inline __u32 smtp_server_says(struct sw_dialogue *d, const __u8 *buf, __u32 len,
@@ -868,17 +936,33 @@ static __always_inline __u32 smtp_server_says(struct sw_dialogue *d, const __u8 
 	enum smtp_octet what = SMTP_GOES_ON;
 	__u32 i;
 
-	if (!smtp_server_is_read(d))
+	if (d->client == SMTP_TLS)
+		return smtp_server_record(d, buf, len, news);
+	if (d->client == SMTP_UNFOLLOWED)
 		return 0;
 	for (i = 0; i < SMTP_SHOWN && i < len && what == SMTP_GOES_ON; i++) {
 		what = smtp_server_octet(d, buf[i]);
 		smtp_forget();
 	}
 	if (what == SMTP_ODD)
-		d->client = SMTP_TLS;
+		smtp_tls_begins(d);
 	else if (what == SMTP_ENDS_LINE)
 		smtp_server_line(d, news);
 	return i;
+}
+
+/*
+ * The client's FIN or RST went out, behind all its bytes. A 354 that it left unanswered brought no
+ * message; a content that was begun stays charged: the server may take it, and nobody hears.
+ */
+static __always_inline void smtp_closes(struct sw_dialogue *d, struct smtp_news *news)
+{
+	if (d->client == SMTP_TLS) {
+		news->estimated += rhythm_closes(&d->tls);
+	} else if (d->client == SMTP_CONTENT && !d->shadow && !d->content && !d->taken) {
+		news->refunded++;
+		d->client = SMTP_UNFOLLOWED;
+	}
 }
 
 #endif

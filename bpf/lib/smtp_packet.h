@@ -14,6 +14,7 @@ struct smtp_packet {
 	struct segment segment;
 	__u32 generation; /* of the rules, read once */
 	__u16 port; /* the SMTP port, host order */
+	bool beyond; /* a header was not where it can be read */
 };
 
 /* A UDP socket may be connected to port 25 too. */
@@ -22,6 +23,14 @@ static __always_inline bool is_tcp_socket(struct bpf_sock *sk)
 	struct bpf_sock *full = bpf_sk_fullsock(sk);
 
 	return full && full->protocol == IPPROTO_TCP;
+}
+
+/* Raw sockets may say that their protocol is TCP. */
+static __always_inline bool is_stream(struct bpf_sock *sk)
+{
+	struct bpf_sock *full = bpf_sk_fullsock(sk);
+
+	return full && full->type == SOCK_STREAM;
 }
 
 /* False for what is not SMTP, and as quickly as can be. */
@@ -37,6 +46,7 @@ SUBPROGRAM int smtp_packet_read(struct __sk_buff *skb, struct smtp_packet *packe
 		return false;
 	generation = control->generation;
 	found = find_tcp(skb, &p);
+	packet->beyond = found == FOUND_BEYOND;
 	packet->port = p.dport;
 	if (found != FOUND_TCP || !is_smtp_port(generation, packet->port)) {
 		if (!sk)
@@ -49,8 +59,7 @@ SUBPROGRAM int smtp_packet_read(struct __sk_buff *skb, struct smtp_packet *packe
 	}
 	packet->generation = generation;
 	read_segment(skb, &p, found, &packet->segment);
-	if (packet->segment.cut)
-		health_count(unparsed);
+	packet->beyond = packet->beyond || packet->segment.cut;
 	return true;
 }
 

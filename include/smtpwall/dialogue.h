@@ -12,6 +12,33 @@
 
 #define SW_DIALOGUE_RUNS 32 /* a power of two */
 
+/* One side of a TLS session: where it is in its records. */
+struct sw_record {
+	__u8 at; /* octets of the header that were read: 0..5 */
+	__u8 type;
+	__u16 left; /* octets of the body to come; of its length while that is read */
+};
+
+/* Only bpf/lib/rhythm.h reads and writes it. Lengths are those of plaintext. */
+struct sw_tls {
+	struct sw_record sent, received;
+	__u8 state;    /* enum rhythm */
+	__u8 turn;     /* it is the client's */
+	__u8 ciphered; /* the client has changed to its new cipher */
+	__u8 overhead; /* octets that encryption adds; 0: not known, the handshake goes on */
+	__u8 known;    /* the length of a short reply was seen */
+	__u8 apart;    /* the client sends DATA in a turn of its own */
+	__u8 any;      /* a message was counted */
+	__u8 records;  /* of the client's turn */
+	__u8 pad[2];
+	__u16 last;   /* octets of its last record */
+	__u16 reply;  /* octets of the shortest reply */
+	__u16 answer; /* octets of this reply */
+	__u32 octets; /* of the client's turn */
+	__u16 before; /* of the last long one, at most 65535 */
+	__u16 mail;   /* of the turn that began the last envelope */
+};
+
 struct sw_dialogue {
 	/* The client's side. */
 	__u8 client;	   /* enum smtp_client: how its next byte is to be read */
@@ -35,6 +62,7 @@ struct sw_dialogue {
 	__u8 at;	  /* place in the line: 0..2 code, 3 dash, then text */
 	__u8 more;	  /* another line of this reply follows */
 	__u8 chunking_at; /* octets of "CHUNKING" that the line begins with */
+	__u8 addressing;  /* it begins with 2.1.: no message's acceptance */
 	__u8 final;	  /* the next reply ends a content */
 	__u8 taken;	  /* a reply that ended this content was 2xx */
 	__u8 shadow;	  /* a content was skipped: commands may have hidden behind it */
@@ -44,20 +72,22 @@ struct sw_dialogue {
 	__u8 chunk_refused;
 	__u8 envelope; /* replies that this transaction took: MAIL 1, and RCPT 2 */
 	__u16 code;
-	__u16 finals;	  /* replies that still end this content */
-	__u16 recipients; /* of this transaction */
-	__u16 covers;	  /* 25x since the last 354 that may have answered hidden commands */
-	__u16 alike;	  /* those of them that read like the acceptance of a message */
-	__u16 hidden;	  /* messages charged because of them */
-	__u32 reads;	  /* hash of the line's first octets behind the code, odd */
-	__u32 acceptance; /* that of the reply that took the last content; 0: none yet */
+	__u16 finals;	       /* replies that still end this content */
+	__u16 recipients;      /* of this transaction */
+	__u16 covers;	       /* 25x since the last 354 that may have answered hidden commands */
+	__u16 alike;	       /* those of them that read like the acceptance of a message */
+	__u16 hidden;	       /* messages charged because of them */
+	__u32 reads;	       /* hash of the line's first octets behind the code, odd */
+	__u32 acceptance;      /* that of the reply that took the last content; 0: none yet */
+	__u32 recipient_taken; /* that of a 25x to RCPT, while nothing could hide */
 
 	union {
 		__u8 run[SW_DIALOGUE_RUNS]; /* unanswered commands: kind << 4 | how many */
-		__u64 tls[SW_DIALOGUE_RUNS / 8];
+		struct sw_tls tls;
 	};
 	__u64 reserved[1];
 };
-_Static_assert(sizeof(struct sw_dialogue) == 104, "sw_dialogue is carried by live sockets");
+_Static_assert(sizeof(struct sw_tls) == SW_DIALOGUE_RUNS, "sw_tls takes the place of the queue");
+_Static_assert(sizeof(struct sw_dialogue) == 112, "sw_dialogue is carried by live sockets");
 
 #endif

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Any client against any honest server: is a message ever counted too low? The server here is
- * written without a look at bpf/lib/smtp.h, line by line, and keeps the true log. How lax it is
- * (line ends, ends of content, verbs, chunks), what the client sends, and how both sides' bytes
- * interleave is drawn from the input.
+ * Any client against any honest server: is a message ever counted too low? And an honest client:
+ * is anything not counted exactly? The server here is written without a look at bpf/lib/smtp.h,
+ * line by line, and keeps the true log. How lax it is (line ends, ends of content, verbs, chunks),
+ * what the client sends, and how both sides' bytes interleave is drawn from the input.
  *
  *	clang -fsanitize=fuzzer,address,undefined -Iinclude ...		libFuzzer
  *	cc -DRANDOM_SESSIONS=1000000 -Iinclude ...			that many random sessions
@@ -59,7 +59,12 @@ static size_t held(const struct pipe *p)
 	return p->to - p->from;
 }
 
-/* ---- an honest server: lax, but it takes BDAT only if it offers CHUNKING, and reads the chunk ---- */
+/*
+ * ---- an honest server ----
+ *
+ * It may be lax, but what it takes by BDAT it reads as RFC 3030 has it; it does not take it where
+ * EHLO was answered without CHUNKING, nor before, if it says the same to everything.
+ */
 
 enum laxness {
 	LAX_LF = 1 << 0,     /* a line may end with a bare LF */
@@ -82,10 +87,10 @@ struct server {
 	struct pipe in, out;
 	enum { LINES, CONTENT, CHUNK, SASL, GONE } mode;
 	unsigned int content_seen; /* state of the search for the lone dot */
-	bool greeted, mailed, chunking;
+	bool greeted, offered, mailed, chunking;
 	unsigned int rcpts;
 	unsigned long chunk;
-	bool chunk_last, chunk_good;
+	bool chunk_last, chunk_good, chunk_refused;
 	unsigned int sasl;
 	/* the true log */
 	unsigned int messages, recipients, rejects, deferrals;
@@ -105,7 +110,7 @@ static void reply(struct server *s, const char *code, const char *text)
 
 static void reset(struct server *s)
 {
-	s->mailed = s->chunking = false;
+	s->mailed = s->chunking = s->chunk_refused = false;
 	s->rcpts = 0;
 }
 
@@ -148,6 +153,7 @@ static void hello(struct server *s, bool extended)
 	put_text(&s->out, "250-mx.example.org\r\n250-PIPELINING\r\n");
 	if (s->knows_bdat)
 		put_text(&s->out, "250-CHUNKING\r\n");
+	s->offered = s->knows_bdat;
 	put_text(&s->out, "250 SMTPUTF8\r\n");
 }
 
@@ -174,7 +180,7 @@ static bool is_last(const struct server *s, const char *text)
 
 static void bdat(struct server *s, const char *text)
 {
-	if (!s->knows_bdat) {
+	if (!s->knows_bdat || (s->one_text && !s->offered)) {
 		reply(s, "502", "5.5.1 what");
 		return;
 	}
@@ -191,7 +197,8 @@ static void chunk_done(struct server *s, struct choices *c)
 {
 	s->mode = LINES;
 	if (!s->chunk_good) {
-		s->rejects++;
+		s->rejects += !s->chunk_refused; /* once a message */
+		s->chunk_refused = !s->chunk_last;
 		reply(s, "503", "5.5.1 not now");
 	} else if (s->chunk_last) {
 		take_message(s, c);
@@ -613,6 +620,116 @@ static void begin(struct session *s, struct choices *c)
 
 static unsigned long long sessions, messages, counted;
 
+/* ---- an honest client, which waits where it must: everything is counted exactly ---- */
+
+/* All that was said arrives, in pieces, and is answered. */
+static void pump(struct session *s, struct choices *c)
+{
+	unsigned int i, n;
+
+	for (i = choose(c, 16); i; i--) {
+		client_sends(s, choose(c, 40));
+		for (n = choose(c, 4); n && serve(&s->server, c); n--)
+			;
+		server_sends(s, choose(c, 60));
+	}
+	settle(s, c);
+}
+
+static void say(struct session *s, struct choices *c, const char *text, bool pipelined)
+{
+	put_text(&s->client, text);
+	if (!pipelined)
+		pump(s, c);
+}
+
+static void honest_content(struct session *s, struct choices *c)
+{
+	pump(s, c);
+	if (s->server.mode != CONTENT)
+		return;
+	say(s, c, "From: a\r\nMAIL FROM:<x>\r\nDATA\r\n", perhaps(c, 128));
+	say(s, c, "..\r\n. \r\nRSET\r\n", perhaps(c, 128));
+	say(s, c, ".\r\n", false);
+}
+
+static void honest_chunks(struct session *s, struct choices *c, bool pipelined)
+{
+	unsigned int n = choose(c, 3);
+
+	while (n--) {
+		put_text(&s->client, "BDAT 12\r\n");
+		say(s, c, "DATA\r\nRSET\r\n", pipelined);
+	}
+	put_text(&s->client, "BDAT 5 LAST\r\n");
+	say(s, c, "\r\n.\r\n", false);
+}
+
+static void honest_message(struct session *s, struct choices *c, bool chunks)
+{
+	bool pipelined = perhaps(c, 128);
+	unsigned int n = 1 + choose(c, 20);
+
+	if (s->server.mailed || perhaps(c, 64))
+		say(s, c, "RSET\r\n", false);
+	say(s, c, "MAIL FROM:<a@b>\r\n", pipelined);
+	while (n--)
+		say(s, c, "RCPT TO:<a@b>\r\n", pipelined);
+	if (chunks) {
+		honest_chunks(s, c, pipelined);
+		return;
+	}
+	say(s, c, "DATA\r\n", true);
+	honest_content(s, c);
+}
+
+static void honest_auth(struct session *s, struct choices *c)
+{
+	say(s, c, "AUTH LOGIN\r\n", false);
+	while (s->server.mode == SASL)
+		say(s, c, "DATA\r\n", false);
+}
+
+/*
+ * Where the replies do not tell a hidden BDAT from honest commands, what follows is counted high:
+ * while no acceptance shows how one reads here, and in LMTP.
+ */
+static bool counted_high(const struct session *s)
+{
+	return s->d.shadow && (!s->server.messages || s->server.lmtp);
+}
+
+static bool miscounted(const unsigned char *input, size_t size)
+{
+	static struct session s;
+	struct choices c = { input, input + size };
+	struct server *v = &s.server;
+	bool extended, chunks;
+
+	begin(&s, &c);
+	s.client.to = 0;       /* what it may hide */
+	v->lax &= ~LAX_DOT_CR; /* leaves the LF of CR.CRLF behind */
+	extended = v->lmtp || perhaps(&c, 192);
+	if (v->knows_bdat && extended)
+		v->one_text = false; /* there are 250s that only their text tells apart */
+	chunks = v->knows_bdat && extended && !v->lmtp && perhaps(&c, 128);
+	say(&s, &c, v->lmtp ? "LHLO x\r\n" : extended ? "EHLO x\r\n" : "HELO x\r\n", false);
+	if (perhaps(&c, 32))
+		honest_auth(&s, &c);
+	while (c.at < c.end && !counted_high(&s))
+		honest_message(&s, &c, chunks);
+	say(&s, &c, "QUIT\r\n", false);
+	if (tracing)
+		printf("lmtp %d: counted %u, %u taken, %u recipients %u rejects %u deferrals; "
+		       "true %u, %u, %u, %u\n",
+		       v->lmtp, s.total.charged, s.total.accepted, s.total.recipients,
+		       s.total.rejects, s.total.deferrals, v->messages, v->recipients, v->rejects,
+		       v->deferrals);
+	return s.total.charged != v->messages || s.total.accepted != v->messages ||
+	       s.total.recipients != v->recipients || s.total.rejects != v->rejects ||
+	       s.total.deferrals != v->deferrals;
+}
+
 static bool too_low(const unsigned char *input, size_t size)
 {
 	static struct session s;
@@ -632,13 +749,50 @@ static bool too_low(const unsigned char *input, size_t size)
 	return s.total.charged < s.server.messages;
 }
 
+/* Both sides say anything: every byte is taken, and no more is refunded than was charged. */
+static bool stuck_or_below_zero(const unsigned char *input, size_t size)
+{
+	struct choices c = { input, input + size };
+	struct smtp_news news = {};
+	struct sw_dialogue d;
+	__u8 shown[SMTP_SHOWN];
+	bool client = false;
+	size_t left, n;
+
+	smtp_begin(&d, perhaps(&c, 32));
+	while (c.at < c.end) {
+		client ^= perhaps(&c, 128);
+		left = choose(&c, 100);
+		left = left < (size_t)(c.end - c.at) ? left : (size_t)(c.end - c.at);
+		while (left) {
+			n = client ? smtp_client_passes(&d, left, &news)
+				   : smtp_server_passes(&d, left);
+			c.at += n;
+			left -= n;
+			n = left < sizeof(shown) ? left : sizeof(shown);
+			memcpy(shown, c.at, n);
+			n = client ? smtp_client_says(&d, shown, n, &news)
+				   : smtp_server_says(&d, shown, n, &news);
+			c.at += n;
+			left -= n;
+		}
+	}
+	smtp_closes(&d, &news);
+	return news.refunded > news.charged || news.accepted > news.charged;
+}
+
 int LLVMFuzzerTestOneInput(const unsigned char *input, size_t size);
 int LLVMFuzzerTestOneInput(const unsigned char *input, size_t size)
 {
-	if (!too_low(input, size))
+	static bool (*const properties[])(const unsigned char *, size_t) = {
+		miscounted, stuck_or_below_zero, too_low, too_low, too_low,
+	};
+	bool (*wrong)(const unsigned char *, size_t) = properties[size ? input[0] % 5 : 0];
+
+	if (!size || !wrong(input + 1, size - 1))
 		return 0;
 	tracing = true;
-	too_low(input, size);
+	wrong(input + 1, size - 1);
 	fflush(stdout);
 	abort();
 }
