@@ -224,4 +224,4 @@ bench: all $(BENCH) build/bench/empty.bpf.o
 clean:
 	rm -rf build
 
--include $(shell find build -name '*.d' 2>/dev/null)
+-include $(shell find build -type f -name '*.d' -not -path 'build/exim*' -not -path 'build/kernels/*' 2>/dev/null)

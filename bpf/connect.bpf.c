@@ -49,6 +49,16 @@ static __always_inline int without_storage(struct bpf_sock_addr *ctx, const stru
 	return enforce ? REFUSE : ALLOW;
 }
 
+/* Not by the helpers that are there for it: older kernels have them for tracing only. */
+static __always_inline void attempt_by_task(struct attempt *a)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	a->pid = BPF_CORE_READ(task, tgid);
+	a->uid = BPF_CORE_READ(task, cred, uid.val);
+	BPF_CORE_READ_INTO(&a->comm, task, comm);
+}
+
 static __always_inline int judge_connect(struct bpf_sock_addr *ctx, struct attempt *a)
 {
 	const struct sw_control *control = control_get();
@@ -72,7 +82,9 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, struct attem
 	flags = network_flags(a->generation, &a->daddr);
 	a->road = road_of(flags, a->port);
 	a->now_ns = bpf_ktime_get_boot_ns();
-	a->by_task = true;
+	attempt_by_task(a);
+	a->metric = SW_METRIC_CONNECTIONS;
+	a->n = 1;
 	if (!tag)
 		return without_storage(ctx, a);
 	if (flags & SW_NET_EXEMPT)

@@ -196,6 +196,8 @@ SUBPROGRAM int packet_socket_stops(struct sw_tag *tag, const struct smtp_packet 
 	a.port = packet->port;
 	a.daddr = packet->segment.daddr;
 	a.now_ns = bpf_ktime_get_boot_ns();
+	a.metric = SW_METRIC_CONNECTIONS;
+	a.n = 1;
 	return judge(tag, &a);
 }
 

@@ -2,7 +2,8 @@
 /*
  * cgroup_skb/egress: every packet of every local socket, whatever the device, tunnel or network
  * namespace, after NAT. The arm: packets of a blocked sender stop here, however its socket came
- * about. The scale: bytes and packets of each sender.
+ * about. The scale: bytes and packets of each sender. And with cgroup_skb/ingress the ear: both
+ * sides of the SMTP dialogue.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,6 +17,7 @@
 #include "lib/identity.h"
 #include "lib/judge.h"
 #include "lib/parse.h"
+#include "lib/session.h"
 #include "lib/smtp_packet.h"
 
 #define STOP 0
@@ -50,6 +52,9 @@ SUBPROGRAM int judge_session(struct sw_tag *tag, const struct smtp_packet *packe
 	if (!tag || !packet)
 		return true;
 	attempt_of(packet, &a);
+	health_count(renamed);
+	a.metric = SW_METRIC_CONNECTIONS;
+	a.n = 1;
 	flags = network_flags(a.generation, &a.daddr);
 	a.road = road_of(flags, a.port);
 	if (flags & SW_NET_EXEMPT)
@@ -102,26 +107,37 @@ static __always_inline bool must_judge(const struct sw_tag *tag, const struct se
 	return tag->state == SW_TAG_NONE || ((tag->flags & SW_TAG_RAW) && s->opens);
 }
 
-/* The verdict on bytes of a session that was admitted. True: they stop here, and TCP tries again. */
-SUBPROGRAM int judge_bytes(struct sw_tag *tag, const struct attempt *a, __u32 bytes)
-{
-	struct outcome o = {};
-	bool enforce;
+/* The verdict on what an admitted session does. */
+struct deed {
+	bool refused;
+	bool enforced;
+};
 
-	if (!tag || !a)
-		return true;
-	enforce = enforces(a->now_ns);
-	if (!refused_by_policy(tag, a, SW_METRIC_BYTES, bytes, &enforce, &o))
-		return false;
-	if (o.tell)
-		tell(enforce ? SW_EVENT_REFUSE : SW_EVENT_WOULD_REFUSE, tag, a, &o);
-	return enforce;
+static __always_inline struct deed judge_deed(struct sw_tag *tag, const struct attempt *a)
+{
+	struct deed deed = { .enforced = enforces(a->now_ns) };
+	struct outcome o = {};
+
+	if (tag->generation != a->generation)
+		policy_resolve(tag, a);
+	deed.refused = refused_by_policy(tag, a, &deed.enforced, &o);
+	if (deed.refused && o.tell)
+		tell(deed.enforced ? SW_EVENT_REFUSE : SW_EVENT_WOULD_REFUSE, tag, a, &o);
+	return deed;
 }
 
-static __always_inline bool over_bytes(struct sw_tag *tag, const struct smtp_packet *packet)
+static __always_inline bool is_stopped(struct deed deed)
 {
-	struct attempt a = { .road = tag->road };
+	return deed.refused && deed.enforced;
+}
 
+SUBPROGRAM int over_bytes(struct sw_tag *tag, const struct smtp_packet *packet)
+{
+	struct attempt a = {};
+
+	if (!tag || !packet)
+		return true;
+	a.road = tag->road;
 	if (tag->generation == packet->generation &&
 	    (!(tag->flags & SW_TAG_WEIGHED) || !packet->segment.payload))
 		return false;
@@ -130,7 +146,9 @@ static __always_inline bool over_bytes(struct sw_tag *tag, const struct smtp_pac
 		policy_resolve(tag, &a);
 	if (!(tag->flags & SW_TAG_WEIGHED) || !packet->segment.payload)
 		return false;
-	return judge_bytes(tag, &a, packet->segment.payload);
+	a.metric = SW_METRIC_BYTES;
+	a.n = packet->segment.payload;
+	return is_stopped(judge_deed(tag, &a));
 }
 
 /* The clock is dear (a third of what all this costs), so a long session looks now and then. */
@@ -150,6 +168,174 @@ static __always_inline void weigh(const struct sw_tag *tag, const struct segment
 	if (s->closes || tally->packets % SEEN_EVERY_PACKETS == 0)
 		row->last_seen_ns = bpf_ktime_get_boot_ns();
 }
+
+/* ---- the ear ---- */
+
+static __always_inline void count_news(const struct sw_tag *tag, const struct smtp_news *news)
+{
+	struct sw_ledger *row = ledger_of(tag, 0);
+	struct sw_tally *tally;
+
+	if (!row)
+		return;
+	tally = tally_of(row, tag->road);
+	if (news->accepted)
+		__sync_fetch_and_add(&tally->messages, news->accepted);
+	if (news->recipients)
+		__sync_fetch_and_add(&tally->recipients, news->recipients);
+	if (news->rejects)
+		__sync_fetch_and_add(&tally->rejects, news->rejects);
+	if (news->deferrals)
+		__sync_fetch_and_add(&tally->deferrals, news->deferrals);
+}
+
+static __always_inline __u64 news_of(const struct smtp_news *news, __u32 metric)
+{
+	switch (metric) {
+	case SW_METRIC_MESSAGES:
+		return news->charged;
+	case SW_METRIC_RECIPIENTS:
+		return news->recipients;
+	case SW_METRIC_REJECTS:
+		return news->rejects;
+	case SW_METRIC_DEFERRALS:
+		return news->deferrals;
+	default:
+		return 0;
+	}
+}
+
+/*
+ * Charges what has happened already: where not all of it fits, as much as does. So who sends many
+ * messages before the first reply is over his limit from then on, and cannot do it again.
+ */
+#define CHARGES_MAX 40 /* each halves what is left, or is the last of its size but one */
+
+static __always_inline void judge_deeds(struct sw_tag *tag, struct attempt *a, struct deed *deeds)
+{
+	__u32 left = a->n, i;
+	struct deed one;
+
+	for (i = 0; i < CHARGES_MAX && a->n; i++) {
+		one = judge_deed(tag, a);
+		if (one.refused) {
+			*deeds = one;
+			a->n /= 2;
+		} else {
+			left -= a->n;
+			a->n = smtp_least(a->n, left);
+		}
+	}
+}
+
+/* What a packet said, counted and judged. True: the session ends here. */
+SUBPROGRAM int judge_news(struct sw_tag *tag, const struct smtp_packet *packet,
+			  const struct smtp_news *news, __u64 charged_ns)
+{
+	struct attempt a = {};
+	struct deed deed = {};
+	__u32 i;
+
+	if (!tag || !packet || !news)
+		return true;
+	count_news(tag, news);
+	attempt_of(packet, &a);
+	a.road = tag->road;
+	if (news->refunded)
+		refund_messages(tag, &a, news->refunded, charged_ns);
+	for (i = 0; i < SW_METRICS; i++) {
+		a.metric = i;
+		a.n = news_of(news, i);
+		judge_deeds(tag, &a, &deed);
+	}
+	if (deed.refused)
+		count_verdict(tag, &a, true, deed.enforced);
+	return is_stopped(deed);
+}
+
+static __always_inline bool is_news(const struct smtp_news *news)
+{
+	return news->charged || news->refunded || news->accepted || news->recipients ||
+	       news->rejects || news->deferrals;
+}
+
+/* Reads what is new in the packet. True: it must not go on. */
+static __always_inline bool hear(struct __sk_buff *skb, struct sw_session *session,
+				 struct sw_tag *tag, enum side side,
+				 const struct smtp_packet *packet, __u32 skip)
+{
+	struct smtp_news news = {};
+	__u32 unread;
+
+	unread = session_read(skb, side, packet, skip, &news);
+	session_read_done(session, side, unread);
+	if (is_news(&news) && judge_news(tag, packet, &news, session->charged_ns)) {
+		tag->state = SW_TAG_REFUSED;
+		return true;
+	}
+	if (news.charged)
+		session->charged_ns = bpf_ktime_get_boot_ns();
+	return side == SIDE_SERVER && unread;
+}
+
+/*
+ * Is the client to be held back? Only one whose messages are limited: behind a DATA it waits for
+ * the 354 to be judged, and what it then sends waits for what was dropped.
+ */
+static __always_inline bool may_hold(const struct sw_tag *tag)
+{
+	return (tag->flags & SW_TAG_COUNTED) &&
+	       !(tag->flags & (SW_TAG_EXEMPT | SW_TAG_TO_EXEMPT)) &&
+	       enforces(bpf_ktime_get_boot_ns());
+}
+
+static __always_inline struct sw_session *session_of(struct bpf_sock *sk, const struct segment *s)
+{
+	struct sw_session *session = bpf_sk_storage_get(&sessions, sk, NULL, 0);
+
+	if (session && !s->opens)
+		return session;
+	session = bpf_sk_storage_get(&sessions, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (session && !session_knows(session, s))
+		session_begin(session, s);
+	return session;
+}
+
+static __always_inline bool client_stops(struct __sk_buff *skb, struct bpf_sock *sk,
+					 struct sw_tag *tag, const struct smtp_packet *packet)
+{
+	const struct segment *s = &packet->segment;
+	struct sw_session *session;
+	__u32 skip;
+
+	if (s->cut || (tag->flags & SW_TAG_RAW) || (!s->payload && !s->opens))
+		return false;
+	session = session_of(sk, s);
+	if (!session)
+		return enforces(bpf_ktime_get_boot_ns());
+	if (!s->payload)
+		return false;
+	if (session_holds(session) && may_hold(tag) && !session_is_old(session, s))
+		return true;
+	if (s->urgent)
+		session_lose(session);
+	switch (session_claim(session, SIDE_CLIENT, s, &skip)) {
+	case ORDER_BUSY: /* the server's alone are */
+	case ORDER_OLD:
+		return false;
+	case ORDER_AHEAD:
+		if (may_hold(tag))
+			return true;
+		session_client_resumes(session, s->seq);
+		session_claim(session, SIDE_CLIENT, s, &skip);
+		break;
+	case ORDER_NEXT:
+		break;
+	}
+	return hear(skb, session, tag, SIDE_CLIENT, packet, skip);
+}
+
+/* ---- */
 
 static __always_inline int stop_if_enforcing(void)
 {
@@ -180,9 +366,10 @@ static __always_inline int smtp_out(struct __sk_buff *skb, struct bpf_sock *sk,
 		return stop_if_enforcing();
 	if (must_judge(tag, s) && judge_session(tag, packet))
 		tag->state = SW_TAG_REFUSED;
-	if (tag->state == SW_TAG_REFUSED)
+	if (tag->state == SW_TAG_REFUSED && !s->resets) /* the remote must learn of a cut */
 		return stop_if_enforcing();
-	if (arm_stops(tag, s->opens, s->resets) || over_bytes(tag, packet))
+	if (arm_stops(tag, s->opens, s->resets) || over_bytes(tag, packet) ||
+	    client_stops(skb, sk, tag, packet))
 		return STOP;
 	weigh(tag, s);
 	return PASS;
@@ -197,6 +384,105 @@ int socket_out(struct __sk_buff *skb)
 	if (!sk || !smtp_packet_read(skb, &packet))
 		return PASS;
 	return smtp_out(skb, sk, &packet);
+}
+
+/*
+ * Where does TCP wait for the server's next byte? What has passed here may still be before it, in
+ * the backlog of the socket. False: it does not know yet.
+ */
+static __always_inline bool tcp_awaits(struct bpf_sock *sk, __u32 *ret_seq)
+{
+	struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
+
+	if (!tcp || sk->state == BPF_TCP_SYN_SENT)
+		return false;
+	*ret_seq = tcp->rcv_nxt;
+	return true;
+}
+
+/* A duplicate that TCP does not take for one: it has refused what we have read. */
+static __always_inline bool was_refused(const struct sw_session *session, const struct segment *s,
+					__u32 awaited)
+{
+	return session->server_reading == SW_READING_NOTHING &&
+	       (__s32)(session->server_next - awaited) > 0 && (__s32)(awaited - s->seq) >= 0 &&
+	       (__s32)(s->seq + s->payload - awaited) > 0;
+}
+
+/* Puts us where TCP is, if it is elsewhere. What it has not got because we stopped it, we have. */
+static __always_inline void follow_tcp(struct bpf_sock *sk, struct sw_session *session,
+				       const struct sw_tag *tag, const struct segment *s)
+{
+	__u32 awaited, known = tcp_awaits(sk, &awaited);
+
+	if (!session->server_seen)
+		session_server_begins(session, known ? awaited : payload_seq(s));
+	else if (known && ((__s32)(awaited - session->server_next) > 0 ||
+			   (tag->state != SW_TAG_REFUSED && was_refused(session, s, awaited))))
+		session_server_resumes(session, awaited);
+}
+
+static __always_inline bool server_stops(struct __sk_buff *skb, struct bpf_sock *sk,
+					 struct sw_tag *tag, const struct smtp_packet *packet)
+{
+	const struct segment *s = &packet->segment;
+	struct sw_session *session = bpf_sk_storage_get(&sessions, sk, NULL, 0);
+	__u32 skip;
+
+	if (!session || s->cut || !s->payload)
+		return false;
+	follow_tcp(sk, session, tag, s);
+	if (s->urgent)
+		session_lose(session);
+	switch (session_claim(session, SIDE_SERVER, s, &skip)) {
+	case ORDER_OLD:
+		return false;
+	case ORDER_AHEAD:
+	case ORDER_BUSY:
+		return true;
+	case ORDER_NEXT:
+		break;
+	}
+	return hear(skb, session, tag, SIDE_SERVER, packet, skip);
+}
+
+/* Sessions whose port a NAT rule changed cannot be told by it: if there ever was one, all are asked. */
+static __always_inline bool may_be_session(const struct sw_control *control, struct bpf_sock *sk)
+{
+	const struct sw_health *health = health_get();
+
+	return is_smtp_port(control->generation, bpf_ntohs(sk->dst_port)) ||
+	       (health && health->renamed);
+}
+
+static __always_inline int smtp_in(struct __sk_buff *skb, struct bpf_sock *sk, struct sw_tag *tag)
+{
+	struct smtp_packet packet = {};
+
+	smtp_packet_take(skb, &packet);
+	packet.segment.daddr = packet.segment.saddr; /* what is told of is the remote */
+	if (packet.segment.resets)
+		return PASS;
+	/* Of what was under way when a session was refused the server still tells what it took. */
+	if (server_stops(skb, sk, tag, &packet))
+		return STOP;
+	return tag->state == SW_TAG_REFUSED && packet.segment.payload ? stop_if_enforcing() : PASS;
+}
+
+SEC("cgroup_skb/ingress")
+int socket_in(struct __sk_buff *skb)
+{
+	const struct sw_control *control = control_get();
+	struct bpf_sock *sk = skb->sk;
+	struct sw_tag *tag;
+
+	if (!sk || !control || !may_be_session(control, sk))
+		return PASS;
+	sk = bpf_sk_fullsock(sk);
+	tag = sk ? bpf_sk_storage_get(&tags, sk, NULL, 0) : NULL;
+	if (!tag || tag->state == SW_TAG_NONE)
+		return PASS;
+	return smtp_in(skb, sk, tag);
 }
 
 char LICENSE[] SEC("license") __weak = "GPL";

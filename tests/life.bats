@@ -766,7 +766,7 @@ make_abi() {
 	stop_daemon
 	rm "$(pins)/control"
 	bpftool map create "$(pins)/control" type array key 4 value 64 entries 1 name control
-	mapfile -t zeros < <(printf '0\n%.0s' {1..63})
+	read -ra zeros < <(printf '0 %.0s' {1..63})
 	bpftool map update pinned "$(pins)/control" key 0 0 0 0 value 251 "${zeros[@]}"
 	refuses_to_start 'made by another version of smtpwall .ABI 251'
 	smtpwall detach

@@ -22,6 +22,8 @@ struct limit_spec {
 	uint64_t max;
 	uint64_t window_ns;
 	bool warn;
+	uint8_t percent; /* not 0: instead of `max` a share of the messages */
+	uint16_t floor;	 /* of at least so many */
 };
 
 struct policy_spec {
@@ -33,9 +35,11 @@ struct policy_spec {
 	uint8_t roads; /* bit 1 << enum sw_road */
 	struct limit_spec limit[SW_LIMITS];
 	size_t n_limits;
+	size_t n_windows; /* of the limits, and of the messages that percentages are of */
 	enum sw_action action;
 	uint64_t block_ns;
 	enum sw_mode mode; /* SW_MODE_ENFORCE if it names none */
+	bool count_tls;	   /* limits also hold for messages that are estimated inside TLS */
 };
 
 enum outside_hook { OUTSIDE_AUTO, OUTSIDE_TCX, OUTSIDE_CLSACT };

@@ -32,7 +32,6 @@ static const struct unbuilt {
 	{ "policy", "redirect_to6", "remove it" },
 	{ "policy", "mail_to", "remove it" },
 	{ "policy", "exec", "remove it" },
-	{ "policy", "count_tls_estimate", "remove it" },
 	{ "roads", "sendmail", "write direct, submission or relay" },
 	{ "roads", "account", "write direct, submission or relay" },
 	{ "subject", "dir", "write uid" },
@@ -43,11 +42,6 @@ static const struct unbuilt {
 	{ "action", "redirect", "write deny or block" },
 	{ "action", "defer", "write deny or block" },
 	{ "action", "hold", "write deny or block" },
-	{ "metric", "messages", "write connections, as in \"100 connections per 1h\"" },
-	{ "metric", "recipients", "write connections, as in \"100 connections per 1h\"" },
-	{ "metric", "rejects", "write connections, as in \"100 connections per 1h\"" },
-	{ "metric", "deferrals", "write connections, as in \"100 connections per 1h\"" },
-	{ "metric", "destinations", "write connections, as in \"100 connections per 1h\"" },
 };
 
 void refuse(struct reader *r, const char *where, const char *format, ...)
@@ -159,6 +153,16 @@ static void read_mail_servers(struct reader *r, cfg_opt_t *opt, void *member)
 		*(bool *)member = !strcmp(text, "auto");
 	else
 		wrong_word(r, opt, text, "auto or none");
+}
+
+static void read_flag(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	const char *text = cfg_opt_getstr(opt);
+
+	if (!strcmp(text, "true") || !strcmp(text, "false"))
+		*(bool *)member = !strcmp(text, "true");
+	else
+		wrong_word(r, opt, text, "true or false");
 }
 
 static bool number(const char *text, unsigned long least, unsigned long most, unsigned long *ret)
@@ -344,17 +348,37 @@ static void read_block_for(struct reader *r, cfg_opt_t *opt, void *member)
 		       cfg_opt_getstr(opt));
 }
 
-static void limit_wrong(struct reader *r, cfg_opt_t *opt, const char *text, int error)
+static void share_wrong(struct reader *r, const char *where, const char *text, int error)
 {
-	if (error == -ERANGE)
-		refuse(r, opt_where(r, opt),
+	if (error == -ENODATA)
+		refuse(r, where,
+		       "\"%s\" says not of how many: write \"%s of at least 20 messages\"", text,
+		       text);
+	else if (error == -ERANGE)
+		refuse(r, where,
+		       "\"%s\" has a number that is out of range: write 1%% to 99%%, per 1s to "
+		       "520w, "
+		       "of at least 1 to 65535 messages",
+		       text);
+	else
+		refuse(r, where,
+		       "\"%s\" is no limit: write \"30%% rejects per 1h of at least 20 messages\", "
+		       "or deferrals",
+		       text);
+}
+
+static void limit_wrong(struct reader *r, const char *where, const char *text, int error)
+{
+	if (strchr(text, '%'))
+		share_wrong(r, where, text, error);
+	else if (error == -ERANGE)
+		refuse(r, where,
 		       "\"%s\" has a number that is out of range: write at most "
 		       "9223372036854775807, per 1s to 520w",
 		       text);
 	else
-		refuse(r, opt_where(r, opt),
-		       "\"%s\" is no limit: write \"100 connections per 1h\" or "
-		       "\"20MB per 1d\"",
+		refuse(r, where,
+		       "\"%s\" is no limit: write \"100 messages per 1h\" or \"20MB per 1d\"",
 		       text);
 }
 
@@ -365,7 +389,19 @@ static bool limit_is_there(const struct policy_spec *policy, const struct limit_
 	for (i = 0; i < policy->n_limits; i++)
 		if (policy->limit[i].metric == limit->metric &&
 		    policy->limit[i].window_ns == limit->window_ns &&
-		    policy->limit[i].warn == limit->warn)
+		    policy->limit[i].warn == limit->warn &&
+		    !policy->limit[i].percent == !limit->percent)
+			return true;
+	return false;
+}
+
+/* The window of messages that percentages of one time are of: the first brings it. */
+static bool base_is_there(const struct policy_spec *policy, uint64_t window_ns)
+{
+	size_t i;
+
+	for (i = 0; i < policy->n_limits; i++)
+		if (policy->limit[i].percent && policy->limit[i].window_ns == window_ns)
 			return true;
 	return false;
 }
@@ -374,26 +410,25 @@ static void read_limit(struct reader *r, cfg_opt_t *opt, const char *text, bool 
 {
 	struct policy_spec *policy = r->policy;
 	struct limit_spec limit = { .warn = warn };
-	const char *instead;
+	size_t windows = policy->n_windows + 1;
 	int error;
 
 	error = limit_parse(text, &limit);
 	if (error)
-		return limit_wrong(r, opt, text, error);
-	instead = not_built("metric", metric_name(limit.metric));
-	if (instead)
-		return refuse(r, opt_where(r, opt), "\"%s\": %s are not counted yet: %s", text,
-			      metric_name(limit.metric), instead);
+		return limit_wrong(r, opt_where(r, opt), text, error);
 	if (limit_is_there(policy, &limit))
 		return refuse(r, opt_where(r, opt),
 			      "\"%s\" is the second of %s in this time: remove one", text,
 			      metric_name(limit.metric));
-	if (policy->n_limits == SW_LIMITS)
-		return refuse(r, opt_where(r, opt),
-			      "\"%s\" is one too many: a policy has at most %d of `limits` and "
-			      "`warn` together",
-			      text, SW_LIMITS);
+	windows += limit.percent && !base_is_there(policy, limit.window_ns);
+	if (windows > SW_LIMITS)
+		return refuse(
+			r, opt_where(r, opt),
+			"\"%s\" is one too many: a policy has at most %d of `limits` and "
+			"`warn` together, and percentages take one more for each of their times",
+			text, SW_LIMITS);
 	policy->limit[policy->n_limits++] = limit;
+	policy->n_windows = windows;
 }
 
 static void read_limits(struct reader *r, cfg_opt_t *opt, void *member)
@@ -442,6 +477,7 @@ static const struct key policy_keys[] = {
 	{ "action", false, read_action, IN_POLICY(action) },
 	{ "block_for", false, read_block_for, IN_POLICY(block_ns) },
 	{ "mode", false, read_mode, IN_POLICY(mode) },
+	{ "count_tls_estimate", false, read_flag, IN_POLICY(count_tls) },
 };
 
 _Static_assert(ARRAY_SIZE(main_keys) <= SECTION_KEYS && ARRAY_SIZE(policy_keys) <= SECTION_KEYS,

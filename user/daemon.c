@@ -453,10 +453,11 @@ static int raise_gate(struct daemon *daemon)
 	r = kernel_own_addresses(daemon->kernel, own, n_own);
 	r = r < 0 ? r : publish(daemon, daemon->config, daemon->ruleset);
 	r = r < 0 ? r : control_note_start(daemon);
+	r = r < 0 ? r : kernel_attach(daemon->kernel);
+	/* After the hooks, so that no session slips in between. Its failures are told there. */
 	if (r >= 0 && kernel_fresh(daemon->kernel))
-		/* Told there; the gate does not wait for it. */
 		elders_tag(daemon->kernel, daemon->config, daemon->ruleset, own, n_own);
-	return r < 0 ? r : kernel_attach(daemon->kernel);
+	return r;
 }
 
 /*

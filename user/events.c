@@ -72,11 +72,15 @@ static void limit_said(const struct sw_event *event, const struct sw_limit *limi
 		snprintf(text, size, "%llu of %llu", event->used, event->max);
 		return;
 	}
+	limit_words(of, limit);
+	if (limit->percent) {
+		snprintf(text, size, "%llu%%, over %s", event->used, of);
+		return;
+	}
 	if (limit->metric == SW_METRIC_BYTES)
 		size_format(used, event->used);
 	else
 		snprintf(used, sizeof(used), "%llu", event->used);
-	limit_format(of, limit->metric, limit->max, limit->window_ns);
 	snprintf(text, size, "%s of %s", used, of);
 }
 
@@ -140,7 +144,7 @@ static int event_tell(struct events *events, const struct sw_event *event)
 	event_destination(event, where);
 	printable(comm, sizeof(comm), event->comm, sizeof(event->comm));
 	if (words.limit) {
-		limit_format(limit, words.limit->metric, words.limit->max, words.limit->window_ns);
+		limit_words(limit, words.limit);
 		record.limit = limit;
 		record.used = event->used;
 	}

@@ -32,7 +32,7 @@
 #define INTERFACES_MAX 1024
 
 /* A cgroup hook: a program, its place, its pin. */
-enum cgroup_hook { HOOK_CONNECT4, HOOK_CONNECT6, HOOK_SOCKET_OUT, CGROUP_HOOKS };
+enum cgroup_hook { HOOK_CONNECT4, HOOK_CONNECT6, HOOK_SOCKET_OUT, HOOK_SOCKET_IN, CGROUP_HOOKS };
 
 static const struct {
 	const char *program;
@@ -42,6 +42,7 @@ static const struct {
 	[HOOK_CONNECT4] = { "connect4", BPF_CGROUP_INET4_CONNECT, SW_PIN_CONNECT4 },
 	[HOOK_CONNECT6] = { "connect6", BPF_CGROUP_INET6_CONNECT, SW_PIN_CONNECT6 },
 	[HOOK_SOCKET_OUT] = { "socket_out", BPF_CGROUP_INET_EGRESS, SW_PIN_SOCKET_OUT },
+	[HOOK_SOCKET_IN] = { "socket_in", BPF_CGROUP_INET_INGRESS, SW_PIN_SOCKET_IN },
 };
 
 /* The tables of one generation are inner maps, made anew for each. */

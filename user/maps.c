@@ -603,9 +603,13 @@ static int add_windows(const union key *key, const void *value, void *userdata)
 
 static int add_block(const union key *key, const void *value, void *userdata)
 {
+	const struct sw_block *block = value;
 	struct rows *rows = userdata;
-	struct block_row *row = rows_add(rows);
+	struct block_row *row;
 
+	if (!block->since_ns) /* the kernel is about to fill it */
+		return 0;
+	row = rows_add(rows);
 	if (!row)
 		return -ENOMEM;
 	row->subject = key_subject(rows->kind, key);

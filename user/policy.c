@@ -54,19 +54,21 @@ static __u32 policy_id(const char *name)
 	return hash ? hash : 1;
 }
 
-/* Not of `max`: a window goes on when its limit is raised. */
-static __u64 limit_id(const char *policy, const struct limit_spec *limit)
+#define FORM_SHARE 0x80 /* besides enum sw_warn */
+
+/* Not of `max`, `percent` or `floor`: a window goes on when its limit is raised. */
+static __u64 limit_id(const char *policy, const struct sw_limit *limit)
 {
-	unsigned char metric = limit->metric, warn = limit->warn, window[8];
+	unsigned char form = limit->warn | (limit->percent ? FORM_SHARE : 0), window[8];
 	__u64 hash = 0xcbf29ce484222325ULL;
 	size_t i;
 
 	for (i = 0; i < sizeof(window); i++)
 		window[i] = limit->window_ns >> (8 * i);
 	hash = hash64(hash, policy, strlen(policy) + 1);
-	hash = hash64(hash, &metric, 1);
+	hash = hash64(hash, &limit->metric, 1);
 	hash = hash64(hash, window, sizeof(window));
-	hash = hash64(hash, &warn, 1);
+	hash = hash64(hash, &form, 1);
 	return hash ? hash : 1;
 }
 
@@ -117,22 +119,70 @@ static void place_cells(struct sw_policy *policy, const struct sw_policy *live)
 	}
 }
 
+static void add_limit(struct sw_policy *policy, const struct sw_limit *limit)
+{
+	struct sw_limit *added = &policy->limit[policy->n_limits++];
+
+	*added = *limit;
+	added->slot_ns = sw_slot_ns(limit->window_ns);
+	added->id = limit_id(policy->name, limit);
+}
+
+/* The window of messages that a percentage of this time is of, or NULL. */
+static const struct sw_limit *base_of(const struct sw_policy *policy, __u64 window_ns)
+{
+	size_t i;
+
+	for (i = 0; i < policy->n_limits; i++)
+		if (policy->limit[i].warn == SW_WARN_BASE &&
+		    policy->limit[i].window_ns == window_ns)
+			return &policy->limit[i];
+	return NULL;
+}
+
+/* They come first: a share is judged when what it is of was counted. */
+static void add_bases(const struct policy_spec *spec, struct sw_policy *policy)
+{
+	struct sw_limit base = { .metric = SW_METRIC_MESSAGES, .warn = SW_WARN_BASE };
+	size_t i;
+
+	for (i = 0; i < spec->n_limits; i++) {
+		base.window_ns = spec->limit[i].window_ns;
+		if (spec->limit[i].percent && !base_of(policy, base.window_ns))
+			add_limit(policy, &base);
+	}
+}
+
+static void add_spec(const struct limit_spec *spec, struct sw_policy *policy)
+{
+	const struct sw_limit limit = {
+		.max = spec->max,
+		.window_ns = spec->window_ns,
+		.metric = spec->metric,
+		.warn = spec->warn ? SW_WARN_ONLY : SW_WARN_NOT,
+		.percent = spec->percent,
+		.floor = spec->floor,
+	};
+
+	add_limit(policy, &limit);
+	policy->metrics |= 1 << limit.metric;
+	if (!limit.warn)
+		policy->limited |= 1 << limit.metric;
+}
+
+/* config.c has seen to it that they fit. */
 static void compile_limits(struct compiler *c, const struct policy_spec *spec,
 			   struct sw_policy *policy)
 {
 	size_t i;
 
+	add_bases(spec, policy);
 	for (i = 0; i < spec->n_limits; i++)
-		policy->limit[i] = (struct sw_limit){
-			.id = limit_id(spec->name, &spec->limit[i]),
-			.max = spec->limit[i].max,
-			.window_ns = spec->limit[i].window_ns,
-			.slot_ns = sw_slot_ns(spec->limit[i].window_ns),
-			.metric = spec->limit[i].metric,
-			.warn = spec->limit[i].warn,
-		};
-	policy->n_limits = spec->n_limits;
+		add_spec(&spec->limit[i], policy);
 	place_cells(policy, live_policy(c->live, policy->id));
+	for (i = 0; i < policy->n_limits; i++)
+		if (policy->limit[i].percent)
+			policy->limit[i].base = base_of(policy, policy->limit[i].window_ns)->cell;
 }
 
 /* ---- whom a policy matches ---- */
@@ -209,6 +259,7 @@ static int compile_policy(struct compiler *c, size_t i)
 	policy->id = policy_id(spec->name);
 	policy->action = spec->action;
 	policy->mode = spec->mode;
+	policy->count_tls = spec->count_tls;
 	policy->roads = spec->roads;
 	policy->block_ns = spec->action == SW_ACTION_BLOCK ? spec->block_ns : 0;
 	compile_limits(c, spec, policy);

@@ -10,6 +10,8 @@
 #define NS_PER_S 1000000000ULL
 #define LONGEST_S (520ULL * 7 * 86400)
 #define LARGEST ((uint64_t)INT64_MAX) /* JSON and the history's database have signed numbers */
+#define PERCENT_MOST 99
+#define FLOOR_MOST UINT16_MAX
 
 struct unit {
 	const char *name;
@@ -139,23 +141,96 @@ static int amount_parse(const char *number, const char *metric, struct limit_spe
 	return metric_from_name(metric, &limit->metric);
 }
 
+/* A number with nothing but `end` behind it. */
+static int bounded_parse(const char *text, const char *end, uint64_t largest, uint64_t *ret)
+{
+	uint64_t number;
+	const char *rest;
+	int error;
+
+	rest = number_parse(text, &number, &error);
+	if (!rest)
+		return error;
+	if (strcmp(rest, end))
+		return -EINVAL;
+	if (!number || number > largest)
+		return -ERANGE;
+	*ret = number;
+	return 0;
+}
+
+/* "30%" "rejects": only what the server says of a message can be a share of the messages. */
+static int share_parse(const char *percent, const char *metric, struct limit_spec *limit)
+{
+	uint64_t number;
+	int error;
+
+	error = bounded_parse(percent, "%", PERCENT_MOST, &number);
+	if (error)
+		return error;
+	limit->percent = number;
+	error = metric_from_name(metric, &limit->metric);
+	if (error)
+		return error;
+	if (limit->metric != SW_METRIC_REJECTS && limit->metric != SW_METRIC_DEFERRALS)
+		return -EINVAL;
+	return 0;
+}
+
+/* "of" "at" "least" "20" "messages" */
+static int floor_parse(char *const *word, size_t n, struct limit_spec *limit)
+{
+	uint64_t number;
+	int error;
+
+	if (!n)
+		return -ENODATA;
+	if (n != 5 || strcmp(word[0], "of") || strcmp(word[1], "at") || strcmp(word[2], "least") ||
+	    strcmp(word[4], "messages"))
+		return -EINVAL;
+	error = bounded_parse(word[3], "", FLOOR_MOST, &number);
+	if (error)
+		return error;
+	limit->floor = number;
+	return 0;
+}
+
+static int words_parse(char *const *word, size_t n, struct limit_spec *limit)
+{
+	bool share = n && word[0][strlen(word[0]) - 1] == '%';
+	size_t per = n == 3 ? 1 : 2;
+	int error;
+
+	if (n < 3 || (n > 4 && !share) || strcmp(word[per], "per"))
+		return -EINVAL;
+	if (share && per == 2)
+		error = share_parse(word[0], word[1], limit);
+	else
+		error = amount_parse(word[0], per == 2 ? word[1] : NULL, limit);
+	if (!error)
+		error = duration_parse(word[per + 1], &limit->window_ns);
+	if (!error && share)
+		error = floor_parse(word + per + 2, n - per - 2, limit);
+	return error;
+}
+
+#define LIMIT_WORDS 9
+
 int limit_parse(const char *text, struct limit_spec *ret)
 {
 	struct limit_spec limit = {};
-	char copy[2 * QUANTITY_LEN], *word[5], *rest;
+	char copy[2 * QUANTITY_LEN], *word[LIMIT_WORDS + 1], *rest;
 	size_t n = 0, length = strlen(text);
 	int error;
 
 	if (length >= sizeof(copy))
 		return -EINVAL;
 	memcpy(copy, text, length + 1);
-	for (word[0] = strtok_r(copy, " \t", &rest); word[n] && n < 4;)
+	for (word[0] = strtok_r(copy, " \t", &rest); word[n] && n < LIMIT_WORDS;)
 		word[++n] = strtok_r(NULL, " \t", &rest);
-	if (n < 3 || word[n] || strcmp(word[n - 2], "per"))
+	if (word[n])
 		return -EINVAL;
-	error = amount_parse(word[0], n == 4 ? word[1] : NULL, &limit);
-	if (!error)
-		error = duration_parse(word[n - 1], &limit.window_ns);
+	error = words_parse(word, n, &limit);
 	if (error)
 		return error;
 	limit.warn = ret->warn;
@@ -205,6 +280,19 @@ void limit_format(char text[static QUANTITY_LEN], enum sw_metric metric, uint64_
 			 metric_name(metric));
 	duration_format(window, window_ns);
 	snprintf(text, QUANTITY_LEN, "%.40s per %.16s", amount, window);
+}
+
+void limit_words(char text[static QUANTITY_LEN], const struct sw_limit *limit)
+{
+	char window[QUANTITY_LEN];
+
+	if (!limit->percent) {
+		limit_format(text, limit->metric, limit->max, limit->window_ns);
+		return;
+	}
+	duration_format(window, limit->window_ns);
+	snprintf(text, QUANTITY_LEN, "%u%% %.12s per %.12s of at least %u messages", limit->percent,
+		 metric_name(limit->metric), window, limit->floor);
 }
 
 static int from_name(const char *const *names, size_t n, const char *name)

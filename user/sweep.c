@@ -140,7 +140,7 @@ static void why_said(struct sweep *sweep, const struct sw_block *block, char *te
 		return;
 	}
 	if (limit)
-		limit_format(of, limit->metric, limit->max, limit->window_ns);
+		limit_words(of, limit);
 	snprintf(text, size, "over %s, policy \"%s\"", of,
 		 policy ? policy->name : "(removed meanwhile)");
 }
@@ -201,7 +201,7 @@ static void tell_block(struct sweep *sweep, const struct block_row *row, size_t 
 	if (row->block.until_ns)
 		record.until_ms = wall_ms(row->block.until_ns);
 	if (limit) {
-		limit_format(of, limit->metric, limit->max, limit->window_ns);
+		limit_words(of, limit);
 		record.limit = of;
 	}
 	if (hint) {

@@ -4,17 +4,23 @@
 #define SMTPWALL_BLOCK_H
 
 #include "event.h"
+#include "ledger.h"
 #include "maps.h"
 #include "policy.h"
 
 static __always_inline struct sw_block *block_of(const struct sw_tag *tag, __u32 road)
 {
-	struct sw_uid_road uid = { tag->uid, road };
-	struct sw_unit_road unit = { tag->unit, road };
+	union {
+		struct sw_uid_road uid;
+		struct sw_unit_road unit;
+	} key; /* one place for both: our stack is short, here and elsewhere */
 
-	if (tag->flags & SW_TAG_UNIT)
-		return bpf_map_lookup_elem(&unit_blocks, &unit);
-	return bpf_map_lookup_elem(&uid_blocks, &uid);
+	if (tag->flags & SW_TAG_UNIT) {
+		key.unit = (struct sw_unit_road){ tag->unit, road };
+		return bpf_map_lookup_elem(&unit_blocks, &key.unit);
+	}
+	key.uid = (struct sw_uid_road){ tag->uid, road };
+	return bpf_map_lookup_elem(&uid_blocks, &key.uid);
 }
 
 static __always_inline bool lasts(__u64 until_ns, __u64 now_ns)
@@ -24,9 +30,9 @@ static __always_inline bool lasts(__u64 until_ns, __u64 now_ns)
 
 static __always_inline bool is_allowed(const struct sw_tag *tag, __u64 now_ns)
 {
-	struct sw_uid uid = { tag->uid };
-	struct sw_unit unit = { tag->unit };
 	struct sw_allowance *allowance;
+	struct sw_unit unit = { tag->unit };
+	struct sw_uid uid = { tag->uid };
 
 	if (tag->flags & SW_TAG_UNIT)
 		allowance = bpf_map_lookup_elem(&unit_allowed, &unit);
@@ -43,7 +49,7 @@ static __always_inline bool is_allowed(const struct sw_tag *tag, __u64 now_ns)
 static __always_inline bool block_holds(const struct sw_block *block, const struct sw_tag *tag,
 					bool enforce, __u64 now_ns)
 {
-	if (!lasts(block->until_ns, now_ns))
+	if (!block->since_ns || !lasts(block->until_ns, now_ns))
 		return false;
 	if (block->by == SW_BY_HAND)
 		return true;
@@ -84,52 +90,97 @@ static __always_inline bool already_set(const struct sw_tag *tag, const struct a
 	       (!enforce || !(block->flags & SW_BLOCK_OBSERVED));
 }
 
-static __always_inline long block_put(const struct sw_tag *tag, __u32 road,
-				      const struct sw_block *block)
+static __always_inline struct sw_block *block_new(const struct sw_tag *tag, __u32 road)
 {
 	struct sw_uid_road uid = { tag->uid, road };
 	struct sw_unit_road unit = { tag->unit, road };
 
-	if (tag->flags & SW_TAG_UNIT)
-		return bpf_map_update_elem(&unit_blocks, &unit, block, BPF_ANY);
-	return bpf_map_update_elem(&uid_blocks, &uid, block, BPF_ANY);
+	if (tag->flags & SW_TAG_UNIT) {
+		bpf_map_delete_elem(&unit_blocks, &unit);
+		bpf_map_update_elem(&unit_blocks, &unit, zeroes, BPF_NOEXIST);
+		return bpf_map_lookup_elem(&unit_blocks, &unit);
+	}
+	bpf_map_delete_elem(&uid_blocks, &uid);
+	bpf_map_update_elem(&uid_blocks, &uid, zeroes, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&uid_blocks, &uid);
 }
 
+/* For how long, and how (SW_BLOCK_*). */
+struct term {
+	__u64 until_ns;
+	__u8 flags;
+};
+
+/* One that is made on trial ends with it, if enforcing does. */
+static __always_inline struct term block_term(const struct sw_policy *policy, __u64 now_ns,
+					      __u32 enforce)
+{
+	const struct sw_control *control = control_get();
+	struct term term = { .until_ns = policy->block_ns ? now_ns + policy->block_ns : 0 };
+
+	if (!enforce) {
+		term.flags = SW_BLOCK_OBSERVED;
+	} else if (control && control->mode == SW_MODE_OBSERVE) {
+		term.flags = SW_BLOCK_TRIAL;
+		if (!term.until_ns || term.until_ns > control->trial_until_ns)
+			term.until_ns = control->trial_until_ns;
+	}
+	return term;
+}
+
+/*
+ * On its policy's other roads a new block may meet one by hand or of another policy: of two that
+ * refuse the one that lasts longer stays, and one that is for show never takes a place.
+ */
+static __always_inline bool stays(const struct sw_block *old, const struct term *new, __u64 now_ns)
+{
+	if (!old || !lasts(old->until_ns, now_ns))
+		return false;
+	if ((old->flags ^ new->flags) & SW_BLOCK_OBSERVED)
+		return new->flags & SW_BLOCK_OBSERVED;
+	return !old->until_ns || (new->until_ns && old->until_ns >= new->until_ns);
+}
+
+/* Filled where it lies, for it is large for our stack; what has no `since_ns` is not there yet. */
+static __always_inline void block_fill(struct sw_block *block, const struct attempt *a,
+				       const struct sw_policy *policy, const struct outcome *o,
+				       const struct term *term)
+{
+	block->until_ns = term->until_ns;
+	block->flags = term->flags;
+	block->limit = o->limit;
+	block->policy = policy->id;
+	block->by = SW_BY_LIMIT;
+	barrier();
+	*(volatile __u64 *)&block->since_ns = a->now_ns;
+}
+
+/* On all roads of the policy. */
 SUBPROGRAM int block_set(const struct sw_tag *tag, const struct attempt *a,
 			 const struct outcome *o, __u32 enforce)
 {
-	struct sw_block block = {};
-	const struct sw_control *control = control_get();
 	const struct sw_policy *policy;
 	const struct sw_rules *rules;
-	long failed = 0;
+	struct sw_block *block;
+	struct term term;
 	__u32 road;
 
-	if (!tag || !a || !o || !control)
+	if (!tag || !a || !o)
 		return 0;
 	rules = rules_get(a->generation);
 	policy = rules ? policy_at(rules, tag->order) : NULL;
 	if (!policy)
 		return 0;
-	block.since_ns = a->now_ns;
-	block.until_ns = policy->block_ns ? a->now_ns + policy->block_ns : 0;
-	block.limit = o->limit;
-	block.policy = policy->id;
-	block.by = SW_BY_LIMIT;
-	if (!enforce) {
-		block.flags = SW_BLOCK_OBSERVED;
-	} else if (a->now_ns < control->trial_until_ns) {
-		block.flags = SW_BLOCK_TRIAL;
-		if (!block.until_ns || block.until_ns > control->trial_until_ns)
-			block.until_ns = control->trial_until_ns;
-	}
+	term = block_term(policy, a->now_ns, enforce);
 	for (road = 0; road < SW_ROADS; road++) {
-		if (!(policy->roads >> road & 1))
+		if (!(policy->roads >> road & 1) || stays(block_of(tag, road), &term, a->now_ns))
 			continue;
-		failed |= block_put(tag, road, &block);
+		block = block_new(tag, road);
+		if (block)
+			block_fill(block, a, policy, o, &term);
+		else
+			health_count(block_overflow);
 	}
-	if (failed)
-		health_count(block_overflow);
 	return 0;
 }
 

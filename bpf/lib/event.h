@@ -9,12 +9,17 @@
 
 /* What an attempt is, beside who makes it. */
 struct attempt {
-	__u64 now_ns;
-	__u32 generation;
-	__u32 road;
-	__u16 port; /* host order */
-	bool by_task; /* the current task makes it: the event can name it */
 	struct sw_ip daddr __attribute__((aligned(8)));
+	__u64 now_ns;
+	__u64 n; /* how many of `metric` */
+	__u32 generation;
+	__u32 pid; /* of the task that makes it; 0: it is only known by its packets */
+	__u32 uid; /* real, of that task */
+	char comm[SW_COMM_LEN];
+	__u16 port;  /* host order */
+	__u8 metric; /* enum sw_metric */
+	__u8 road;   /* enum sw_road */
+	__u8 new_to; /* of a connection: cells to which its destination is new */
 };
 
 /* Why an attempt is, or would be, refused; and what was near. */
@@ -60,11 +65,9 @@ SUBPROGRAM int tell(__u32 type, const struct sw_tag *tag, const struct attempt *
 	event->road = a->road;
 	event->port = a->port;
 	__builtin_memcpy(event->daddr, a->daddr.addr, sizeof(event->daddr));
-	if (a->by_task) {
-		event->pid = bpf_get_current_pid_tgid() >> 32;
-		event->uid = bpf_get_current_uid_gid();
-		bpf_get_current_comm(event->comm, sizeof(event->comm));
-	}
+	event->pid = a->pid;
+	event->uid = a->uid;
+	__builtin_memcpy(event->comm, a->comm, sizeof(event->comm));
 	bpf_ringbuf_submit(event, 0);
 	return 0;
 }

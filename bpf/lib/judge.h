@@ -10,6 +10,7 @@
 #include <smtpwall/window.h>
 
 #include "block.h"
+#include "destination.h"
 #include "event.h"
 #include "ledger.h"
 #include "policy.h"
@@ -37,19 +38,18 @@ static __always_inline struct sw_windows *windows_overflow(__u32 order, __u32 ro
 static __always_inline struct sw_windows *windows_of(const struct sw_tag *tag, __u32 policy,
 						     __u32 road)
 {
-	struct sw_uid_policy uid = { tag->uid, policy, road };
-	struct sw_unit_policy unit = { tag->unit, policy, road };
+	union {
+		struct sw_uid_policy uid;
+		struct sw_unit_policy unit;
+	} key;
 
-	if (tag->flags & SW_TAG_UNIT)
-		return windows_row(&unit_windows, &unit);
-	return windows_row(&uid_windows, &uid);
+	if (tag->flags & SW_TAG_UNIT) {
+		key.unit = (struct sw_unit_policy){ tag->unit, policy, road };
+		return windows_row(&unit_windows, &key.unit);
+	}
+	key.uid = (struct sw_uid_policy){ tag->uid, policy, road };
+	return windows_row(&uid_windows, &key.uid);
 }
-
-/* What is asked of the windows: a metric and how many. */
-struct charge {
-	__u32 metric;
-	__u64 n;
-};
 
 enum answer { ADMITTED, OVER, RETIRED };
 
@@ -66,22 +66,72 @@ static __always_inline void cell_take(struct sw_cell *cell, const struct sw_limi
 	sw_window_expire(&cell->window, limit->slot_ns, now_ns);
 }
 
-/* A connection is not admitted either while its subject's bytes are used up. */
-static __always_inline bool is_over(const struct sw_cell *cell, const struct sw_limit *limit,
-				    const struct charge *charge)
+/* Of what has happened already there is nothing to admit: it is counted, and judged after. */
+static __always_inline bool is_fact(__u32 metric)
 {
-	if (limit->metric == charge->metric)
-		return !sw_window_admits(&cell->window, limit->max, charge->n);
-	return limit->metric == SW_METRIC_BYTES && charge->metric == SW_METRIC_CONNECTIONS &&
-	       cell->window.total >= limit->max;
+	return metric == SW_METRIC_REJECTS || metric == SW_METRIC_DEFERRALS;
+}
+
+static __always_inline bool share_is_over(const struct sw_windows *row, const struct sw_cell *cell,
+					  const struct sw_limit *limit)
+{
+	__u64 base = row->cell[limit->base & (SW_LIMITS - 1)].window.total;
+
+	return base >= limit->floor && cell->window.total * 100 > base * limit->percent;
+}
+
+static __always_inline bool fact_is_over(const struct sw_windows *row, const struct sw_cell *cell,
+					 const struct sw_limit *limit)
+{
+	return limit->percent ? share_is_over(row, cell, limit) : cell->window.total > limit->max;
+}
+
+/*
+ * Does a limit on one metric refuse another? A connection is not admitted while its subject's
+ * messages, recipients or bytes are used up; neither it nor a message while rejects or deferrals
+ * are over.
+ */
+static __always_inline bool is_exhausted(const struct sw_windows *row, const struct sw_cell *cell,
+					 const struct sw_limit *limit, __u32 metric)
+{
+	if (is_fact(limit->metric))
+		return (metric == SW_METRIC_CONNECTIONS || metric == SW_METRIC_MESSAGES) &&
+		       fact_is_over(row, cell, limit);
+	return metric == SW_METRIC_CONNECTIONS && limit->metric != SW_METRIC_DESTINATIONS &&
+	       limit->metric != SW_METRIC_CONNECTIONS && cell->window.total >= limit->max;
+}
+
+/*
+ * What percentages are of: what was tried. A message that the server refuses is taken back and its
+ * refusal counted, one whose recipients it refuses never comes to its content.
+ */
+static __always_inline bool is_tried(__u32 metric)
+{
+	return metric == SW_METRIC_MESSAGES || is_fact(metric);
+}
+
+/* How many a charge means to this limit. A connection may be one to a new destination. */
+static __always_inline __u64 charge_of(const struct sw_limit *limit, const struct attempt *a)
+{
+	if (limit->warn == SW_WARN_BASE ? is_tried(a->metric) : limit->metric == a->metric)
+		return a->n;
+	return a->new_to >> (limit->cell & (SW_LIMITS - 1)) & 1;
+}
+
+static __always_inline bool is_over(const struct sw_windows *row, const struct sw_cell *cell,
+				    const struct sw_limit *limit, const struct attempt *a,
+				    __u64 n)
+{
+	if (n && !is_fact(limit->metric))
+		return !sw_window_admits(&cell->window, limit->max, n);
+	return is_exhausted(row, cell, limit, a->metric);
 }
 
 /* A warning counts what passes, and is told once while its window stays over. */
-static __always_inline bool warn_charge(struct sw_cell *cell, const struct sw_limit *limit,
-					const struct charge *charge)
+static __always_inline bool warn_is_new(const struct sw_windows *row, struct sw_cell *cell,
+					const struct sw_limit *limit)
 {
-	sw_window_add(&cell->window, charge->n);
-	if (cell->window.total <= limit->max) {
+	if (!fact_is_over(row, cell, limit)) {
 		cell->warned = 0;
 		return false;
 	}
@@ -91,16 +141,58 @@ static __always_inline bool warn_charge(struct sw_cell *cell, const struct sw_li
 	return true;
 }
 
+/* In percent, rounded down, but never to where it does not look over. */
+static __always_inline __u64 share_of(const struct sw_windows *row, const struct sw_cell *cell,
+				      const struct sw_limit *limit)
+{
+	__u64 base = row->cell[limit->base & (SW_LIMITS - 1)].window.total;
+	__u64 percent = base ? cell->window.total * 100 / base : 100;
+
+	return percent > limit->percent ? percent : limit->percent + 1;
+}
+
+static __always_inline void note_outcome(struct outcome *o, const struct sw_windows *row,
+					 const struct sw_limit *limit, const struct sw_cell *cell,
+					 __u64 n)
+{
+	o->limit = limit->id;
+	o->used = limit->percent ? share_of(row, cell, limit) : cell->window.total + n;
+	o->max = limit->percent ? limit->percent : limit->max;
+}
+
+/* Adds to one window, and says what it then means. */
+static __always_inline enum answer cell_add(struct sw_windows *row, struct sw_cell *cell,
+					    const struct sw_limit *limit,
+					    const struct attempt *a, enum answer sofar,
+					    struct outcome *o)
+{
+	__u64 n = charge_of(limit, a);
+
+	if (!n)
+		return ADMITTED;
+	sw_window_add(&cell->window, n);
+	if (limit->warn == SW_WARN_ONLY && warn_is_new(row, cell, limit) && sofar == ADMITTED) {
+		note_outcome(o, row, limit, cell, 0);
+		o->tell = true;
+	}
+	if (limit->warn == SW_WARN_NOT && is_fact(limit->metric) &&
+	    fact_is_over(row, cell, limit)) {
+		note_outcome(o, row, limit, cell, 0);
+		return OVER;
+	}
+	return ADMITTED;
+}
+
 /*
- * Charges all windows of the policy, or none. `over` is filled when a limit is gone over, `warn`
- * (its `tell`) when a warning is to be told.
+ * Charges all windows of the policy, or none. `o` tells which limit is gone over, or of which
+ * warning is to be told (its `tell`).
  */
 static __always_inline enum answer windows_charge(struct sw_windows *row,
 						  const struct sw_policy *policy,
-						  const struct charge *charge, __u64 now_ns,
-						  struct outcome *over, struct outcome *warn)
+						  const struct attempt *a, struct outcome *o)
 {
 	enum answer answer = ADMITTED;
+	__u64 now_ns = a->now_ns;
 	int i;
 
 	bpf_spin_lock(&row->lock);
@@ -122,73 +214,99 @@ static __always_inline enum answer windows_charge(struct sw_windows *row,
 		if (!limit->slot_ns)
 			continue;
 		cell_take(cell, limit, now_ns);
-		if (!limit->warn && is_over(cell, limit, charge)) {
-			over->limit = limit->id;
-			over->used = cell->window.total + charge->n;
-			over->max = limit->max;
-			answer = OVER;
-			break;
-		}
 	}
-	for (i = 0; i < SW_LIMITS && answer == ADMITTED; i++) {
+	for (i = 0; i < SW_LIMITS; i++) {
+		const struct sw_limit *limit = &policy->limit[i];
+		struct sw_cell *cell = &row->cell[limit->cell & (SW_LIMITS - 1)];
+		__u64 n = charge_of(limit, a);
+
+		if (i >= policy->n_limits)
+			break;
+		if (limit->warn || !is_over(row, cell, limit, a, n))
+			continue;
+		note_outcome(o, row, limit, cell, n);
+		answer = OVER;
+		break;
+	}
+	for (i = 0; i < SW_LIMITS && (answer == ADMITTED || is_fact(a->metric)); i++) {
 		const struct sw_limit *limit = &policy->limit[i];
 		struct sw_cell *cell = &row->cell[limit->cell & (SW_LIMITS - 1)];
 
 		if (i >= policy->n_limits)
 			break;
-		if (limit->metric != charge->metric || !limit->slot_ns)
-			continue;
-		if (!limit->warn) {
-			sw_window_add(&cell->window, charge->n);
-		} else if (warn_charge(cell, limit, charge)) {
-			warn->limit = limit->id;
-			warn->used = cell->window.total;
-			warn->max = limit->max;
-			warn->tell = true;
-		}
+		if (limit->slot_ns &&
+		    cell_add(row, cell, limit, a, answer, o) == OVER)
+			answer = OVER;
 	}
-	if (answer == OVER && now_ns - row->told_ns >= TOLD_EVERY_NS) {
-		row->told_ns = now_ns;
-		over->tell = true;
+	if (answer == OVER) {
+		o->tell = now_ns - row->told_ns >= TOLD_EVERY_NS;
+		if (o->tell)
+			row->told_ns = now_ns;
 	}
 	bpf_spin_unlock(&row->lock);
 	return answer;
 }
 
 /*
- * Charges `n` of a metric to the policy of the tag; OVER, with `over` filled, if a limit says no.
+ * Charges the attempt to the policy of the tag; OVER, with `o` filled, if a limit says no.
  * With a row that is retired meanwhile the shared one decides: the strict path.
  */
-SUBPROGRAM int charge(const struct sw_tag *tag, const struct attempt *a, __u32 metric, __u64 n,
-		      struct outcome *over)
+SUBPROGRAM int charge(const struct sw_tag *tag, const struct attempt *a, struct outcome *o)
 {
-	const struct charge what = { metric, n };
 	const struct sw_policy *policy;
 	const struct sw_rules *rules;
 	struct sw_windows *row;
-	struct outcome warn = {};
 	enum answer answer = RETIRED;
+	int i;
 
-	if (!tag || !a || !over)
+	if (!tag || !a || !o)
 		return OVER;
 	rules = rules_get(a->generation);
 	policy = rules ? policy_at(rules, tag->order) : NULL;
 	if (!policy)
 		return ADMITTED;
-	over->policy = warn.policy = policy->id;
-	over->reason = SW_REASON_LIMIT;
-	row = windows_of(tag, policy->id, a->road);
-	if (row)
-		answer = windows_charge(row, policy, &what, a->now_ns, over, &warn);
-	if (answer == RETIRED) {
-		row = windows_overflow(tag->order, a->road);
-		if (!row)
-			return OVER;
-		answer = windows_charge(row, policy, &what, a->now_ns, over, &warn);
+	o->policy = policy->id;
+	o->reason = SW_REASON_LIMIT;
+	for (i = 0; i < 2 && answer == RETIRED; i++) {
+		row = i ? windows_overflow(tag->order, a->road) :
+			  windows_of(tag, policy->id, a->road);
+		if (row)
+			answer = windows_charge(row, policy, a, o);
 	}
-	if (warn.tell)
-		tell(SW_EVENT_WARN, tag, a, &warn);
+	if (answer == RETIRED)
+		return OVER;
 	return answer;
+}
+
+/* Takes `n` messages back that were charged at `when_ns`: the server refused them. */
+SUBPROGRAM int refund_messages(const struct sw_tag *tag, const struct attempt *a, __u64 n,
+			       __u64 when_ns)
+{
+	const struct sw_policy *policy;
+	const struct sw_rules *rules;
+	struct sw_windows *row;
+	int i;
+
+	if (!tag || !a)
+		return 0;
+	rules = rules_get(a->generation);
+	policy = rules ? policy_at(rules, tag->order) : NULL;
+	row = policy ? windows_of(tag, policy->id, a->road) : NULL;
+	if (!row)
+		return 0;
+	bpf_spin_lock(&row->lock);
+	for (i = 0; i < SW_LIMITS; i++) {
+		const struct sw_limit *limit = &policy->limit[i];
+		struct sw_cell *cell = &row->cell[limit->cell & (SW_LIMITS - 1)];
+
+		if (i >= policy->n_limits)
+			break;
+		if (limit->metric == SW_METRIC_MESSAGES && limit->slot_ns &&
+		    cell->limit == limit->id)
+			sw_window_refund(&cell->window, limit->slot_ns, when_ns, n);
+	}
+	bpf_spin_unlock(&row->lock);
+	return 0;
 }
 
 /* Told at most once a second: a flood of refused attempts must not flood the ring. */
@@ -258,18 +376,22 @@ static __always_inline bool sentence_of(const struct sw_tag *tag, const struct a
  * Is it over a limit? Fills `o`; `*enforce` becomes false where the policy only observes. Sets the
  * block that the policy asks for.
  */
-static __always_inline bool refused_by_policy(struct sw_tag *tag, const struct attempt *a,
-					      __u32 metric, __u64 n, bool *enforce,
-					      struct outcome *o)
+SUBPROGRAM int refused_by_policy(const struct sw_tag *tag, const struct attempt *a, bool *enforce,
+				 struct outcome *o)
 {
 	struct sentence sentence;
 
+	if (!tag || !a || !enforce || !o)
+		return true;
 	if (!sentence_of(tag, a, &sentence, o))
 		return false;
 	if (sentence.closes) {
 		o->reason = SW_REASON_CLOSED;
 		o->tell = row_tells(windows_of(tag, o->policy, a->road), a->now_ns);
-	} else if (charge(tag, a, metric, n, o) == ADMITTED) {
+	} else if (charge(tag, a, o) == ADMITTED) {
+		if (o->tell)
+			tell(SW_EVENT_WARN, tag, a, o);
+		o->tell = false;
 		return false;
 	}
 	if (is_allowed(tag, a->now_ns))
@@ -295,8 +417,11 @@ SUBPROGRAM int count_verdict(const struct sw_tag *tag, const struct attempt *a, 
 		return 0;
 	row->last_seen_ns = a->now_ns;
 	tally = tally_of(row, a->road);
-	if (!refused || !enforce)
+	if (a->metric == SW_METRIC_CONNECTIONS && (!refused || !enforce)) {
 		__sync_fetch_and_add(&tally->connections, 1);
+		if (destination_is_new(tag, &a->daddr))
+			__sync_fetch_and_add(&tally->destinations, 1);
+	}
 	if (refused && enforce)
 		__sync_fetch_and_add(&tally->refused, 1);
 	if (refused && !enforce)
@@ -304,8 +429,11 @@ SUBPROGRAM int count_verdict(const struct sw_tag *tag, const struct attempt *a, 
 	return 0;
 }
 
-/* The whole verdict on a connection. True: refuse. Counts connections, refused, would_refuse. */
-SUBPROGRAM int judge(struct sw_tag *tag, const struct attempt *a)
+/*
+ * The whole verdict on a connection (a->n is 1). True: refuse. Counts connections, refused,
+ * would_refuse.
+ */
+SUBPROGRAM int judge(struct sw_tag *tag, struct attempt *a)
 {
 	struct outcome o = {};
 	bool enforce, refused;
@@ -316,8 +444,11 @@ SUBPROGRAM int judge(struct sw_tag *tag, const struct attempt *a)
 	if (tag->generation != a->generation || tag->road != a->road)
 		policy_resolve(tag, a);
 	tag->road = a->road;
+	a->new_to = tag->flags & SW_TAG_SPREADS ? destination_cells(tag, a, false) : 0;
 	refused = refused_by_block(tag, a, enforce, &o) ||
-		  refused_by_policy(tag, a, SW_METRIC_CONNECTIONS, 1, &enforce, &o);
+		  refused_by_policy(tag, a, &enforce, &o);
+	if (a->new_to && !(refused && enforce))
+		destination_cells(tag, a, true);
 	count_verdict(tag, a, refused, enforce);
 	if (refused && o.tell)
 		tell(enforce ? SW_EVENT_REFUSE : SW_EVENT_WOULD_REFUSE, tag, a, &o);

@@ -96,6 +96,8 @@ struct mptcp_sock {
 
 struct task_struct {
 	unsigned int flags;
+	int tgid;
+	char comm[16];
 	const struct cred *cred;
 	struct nsproxy *nsproxy;
 	struct css_set *cgroups;

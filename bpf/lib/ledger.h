@@ -23,13 +23,14 @@ static __always_inline struct sw_ledger *ledger_row(void *ledger, const void *ke
 
 static __always_inline struct sw_ledger *ledger_of_uid(__u32 uid, __u64 now_ns)
 {
-	struct sw_uid key = { uid }, overflow = { SW_UID_OVERFLOW };
+	struct sw_uid key = { uid };
 	struct sw_ledger *row = ledger_row(&uid_ledger, &key, now_ns);
 
 	if (row)
 		return row;
 	health_count(ledger_overflow);
-	return bpf_map_lookup_elem(&uid_ledger, &overflow);
+	key.uid = SW_UID_OVERFLOW;
+	return bpf_map_lookup_elem(&uid_ledger, &key);
 }
 
 static __always_inline struct sw_ledger *ledger_of(const struct sw_tag *tag, __u64 now_ns)

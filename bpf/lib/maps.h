@@ -210,6 +210,20 @@ struct {
 	__type(value, struct sw_tag);
 } tags MAP;
 
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct sw_session);
+} sessions MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct sw_destination_key);
+	__type(value, struct sw_destination);
+} destinations MAP;
+
 /* Sessions older than the programs, by socket cookie. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -44,13 +44,16 @@ struct segment {
 	struct sw_ip saddr __attribute__((aligned(8)));
 	struct sw_ip daddr __attribute__((aligned(8)));
 	__u32 seq;
-	__u16 sport;   /* host order */
+	__u32 at;      /* offset of the payload from the network header */
 	__u32 payload; /* bytes of TCP payload, of all segments that a GSO packet becomes */
 	__u32 count;   /* segments */
-	bool opens;    /* SYN without ACK */
-	bool closes;   /* FIN */
-	bool resets;
-	bool cut;      /* the TCP header could not be read */
+	__u16 sport;   /* host order */
+	bool opens : 1;	  /* SYN without ACK */
+	bool accepts : 1; /* SYN with ACK */
+	bool closes : 1;  /* FIN */
+	bool resets : 1;
+	bool urgent : 1; /* URG */
+	bool cut : 1;	 /* the TCP header could not be read */
 };
 
 static __always_inline bool load(const struct __sk_buff *skb, __u32 offset, void *to, __u32 size)
@@ -271,10 +274,13 @@ static __always_inline void read_segment(const struct __sk_buff *skb, const stru
 	s->cut = false;
 	s->sport = p->sport;
 	s->opens = tcp.syn && !tcp.ack;
+	s->accepts = tcp.syn && tcp.ack;
 	s->closes = tcp.fin;
 	s->resets = tcp.rst;
+	s->urgent = tcp.urg;
 	s->seq = bpf_ntohl(tcp.seq);
 	start = p->tcp + tcp.doff * 4;
+	s->at = start;
 	end = p->end ? p->end : skb->len - network_offset(skb);
 	s->payload = end > start ? end - start : 0;
 	s->count = segments_of(skb, s->payload);

@@ -15,8 +15,10 @@
 /* One step of a binary search, without a branch (see sw_less_mask). */
 static __always_inline __u32 step_if(const __u32 *start, __u32 at, __u32 step, __u32 mask, __u32 id)
 {
-	__u32 next = (at | step) & mask;
+	__u32 next = at | step;
 
+	barrier_var(next); /* or the compiler knows, and leaves out, what Linux 6.1 must be shown */
+	next &= mask;
 	return at | (step & ~(__u32)sw_less_mask(id, start[next]));
 }
 
@@ -32,6 +34,7 @@ SUBPROGRAM __u64 users_search(const struct sw_intervals *table, __u32 uid)
 		return 0;
 	for (step = SW_INTERVALS / 2; step; step >>= 1)
 		at = step_if(table->start, at, step, SW_INTERVALS - 1, uid);
+	barrier_var(at);
 	return table->set[at & (SW_INTERVALS - 1)];
 }
 
@@ -43,6 +46,7 @@ SUBPROGRAM __u64 groups_search(const struct sw_gid_intervals *table, __u32 gid)
 		return 0;
 	for (step = SW_GID_INTERVALS / 2; step; step >>= 1)
 		at = step_if(table->start, at, step, SW_GID_INTERVALS - 1, gid);
+	barrier_var(at);
 	return table->set[at & (SW_GID_INTERVALS - 1)];
 }
 
@@ -68,11 +72,13 @@ SUBPROGRAM __u32 networks_search(__u32 generation, const struct sw_network *key)
 {
 	__u32 slot = generation % SW_GENERATIONS;
 	void *inner = bpf_map_lookup_elem(&networks, &slot);
+	struct sw_network own; /* keys are ours: Linux 6.1 takes none from an argument */
 	__u32 *flags;
 
 	if (!inner || !key)
 		return 0;
-	flags = bpf_map_lookup_elem(inner, key);
+	own = *key;
+	flags = bpf_map_lookup_elem(inner, &own);
 	return flags ? *flags : 0;
 }
 
@@ -80,11 +86,12 @@ SUBPROGRAM __u32 networks_search(__u32 generation, const struct sw_network *key)
 static __always_inline __u32 network_flags(__u32 generation, const struct sw_ip *address)
 {
 	struct sw_network key = { .prefix_len = 128 };
+	struct sw_ip own = *address;
 	__u32 flags;
 
-	__builtin_memcpy(key.addr, address->addr, sizeof(key.addr));
+	__builtin_memcpy(key.addr, own.addr, sizeof(key.addr));
 	flags = networks_search(generation, &key);
-	if (bpf_map_lookup_elem(&own_addresses, address))
+	if (bpf_map_lookup_elem(&own_addresses, &own))
 		flags |= SW_NET_RELAY;
 	return flags;
 }
@@ -125,14 +132,21 @@ static __always_inline const struct sw_policy *policy_at(const struct sw_rules *
 	return &rules->policy[order & SW_POLICIES];
 }
 
-static __always_inline bool limits_bytes(const struct sw_policy *policy)
+/* What a session's packets are looked at for. */
+static __always_inline __u32 follow_flags(const struct sw_policy *policy)
 {
-	int i;
+	const __u32 counted = 1 << SW_METRIC_MESSAGES | 1 << SW_METRIC_RECIPIENTS;
+	__u32 flags = 0;
 
-	for (i = 0; policy && i < SW_LIMITS; i++)
-		if (i < policy->n_limits && policy->limit[i].metric == SW_METRIC_BYTES)
-			return true;
-	return false;
+	if (!policy)
+		return 0;
+	if (policy->metrics & 1 << SW_METRIC_BYTES)
+		flags |= SW_TAG_WEIGHED;
+	if (policy->limited & counted)
+		flags |= SW_TAG_COUNTED;
+	if (policy->metrics & 1 << SW_METRIC_DESTINATIONS)
+		flags |= SW_TAG_SPREADS;
+	return flags;
 }
 
 SUBPROGRAM __u64 on_road(const struct sw_rules *rules, __u64 set, __u32 road)
@@ -158,13 +172,12 @@ SUBPROGRAM int policy_resolve(struct sw_tag *tag, const struct attempt *a)
 		set = rules->anyone;
 	else
 		set = users_find(a->generation, tag->uid) | groups_find(a->generation, tag->gid);
-	tag->flags &= ~(SW_TAG_EXEMPT | SW_TAG_WEIGHED);
+	tag->flags &= ~(SW_TAG_EXEMPT | SW_TAG_WEIGHED | SW_TAG_COUNTED | SW_TAG_SPREADS);
 	if ((set & SW_EXEMPT_BIT) && !(tag->flags & (SW_TAG_FOREIGN | SW_TAG_NETNS)))
 		tag->flags |= SW_TAG_EXEMPT;
 	set = on_road(rules, set, a->road);
 	tag->order = set ? first_of(set) : SW_POLICIES;
-	if (limits_bytes(policy_at(rules, tag->order)))
-		tag->flags |= SW_TAG_WEIGHED;
+	tag->flags |= follow_flags(policy_at(rules, tag->order));
 	tag->generation = a->generation;
 	return 0;
 }

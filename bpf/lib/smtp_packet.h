@@ -63,4 +63,19 @@ SUBPROGRAM int smtp_packet_read(struct __sk_buff *skb, struct smtp_packet *packe
 	return true;
 }
 
+/* A packet of a session that is known by its socket; `generation` and `port` are the socket's. */
+SUBPROGRAM int smtp_packet_take(struct __sk_buff *skb, struct smtp_packet *packet)
+{
+	const struct sw_control *control = control_get();
+	struct bpf_sock *sk = skb->sk;
+	struct packet p = {};
+
+	if (!control || !packet || !sk)
+		return 0;
+	packet->generation = control->generation;
+	packet->port = bpf_ntohs(sk->dst_port);
+	read_segment(skb, &p, find_tcp(skb, &p), &packet->segment);
+	return 0;
+}
+
 #endif

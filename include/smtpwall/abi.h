@@ -14,6 +14,8 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
+#include <smtpwall/dialogue.h>
+
 #define SW_ABI_VERSION 1
 
 #define SW_NAME_LEN 64	     /* a policy's name with its NUL */
@@ -198,6 +200,9 @@ _Static_assert(sizeof(struct sw_allowance) == 96, "sw_allowance is pinned");
 
 /* ---- rules: one generation. Written by user space into a slot that is not live ---- */
 
+/* What a limit does with what is over: refuse, tell, or nothing: it is there to be divided by. */
+enum sw_warn { SW_WARN_NOT, SW_WARN_ONLY, SW_WARN_BASE };
+
 struct sw_limit {
 	__u64 id;	 /* 64-bit hash of (policy, metric, T); with the key's road its identity */
 	__u64 max;	 /* 0: not even one */
@@ -205,8 +210,11 @@ struct sw_limit {
 	__u64 slot_ns;	 /* ceil(T / 15) */
 	__u8 metric;	 /* enum sw_metric */
 	__u8 cell;	 /* index in sw_windows.cell; kept over reloads while the id lives */
-	__u8 warn;	 /* 1: tells and refuses nothing */
-	__u8 pad[5];
+	__u8 warn;	 /* enum sw_warn */
+	__u8 percent;	 /* not 0: `max` is unused, the metric is this share of the window in `base` */
+	__u8 base;	 /* a cell: the messages of the same T */
+	__u8 pad;
+	__u16 floor;	 /* and holds only if there are at least so many of them */
 };
 _Static_assert(sizeof(struct sw_limit) == 40, "sw_limit is pinned");
 
@@ -217,10 +225,14 @@ struct sw_policy {
 	__u8 mode;	/* enum sw_mode; SW_MODE_ENFORCE where the policy names none: the milder wins */
 	__u8 roads;	/* bit 1 << enum sw_road */
 	__u8 n_limits;
+	__u8 metrics;	/* bit 1 << enum sw_metric: what its limits and warnings ask for */
+	__u8 limited;	/* likewise, its limits alone */
+	__u8 count_tls; /* limits also hold for messages that are estimated inside TLS */
+	__u8 pad[5];
 	__u64 block_ns; /* block_for; 0: until it is lifted */
 	struct sw_limit limit[SW_LIMITS];
 };
-_Static_assert(sizeof(struct sw_policy) == 80 + SW_LIMITS * 40, "sw_policy is pinned");
+_Static_assert(sizeof(struct sw_policy) == 88 + SW_LIMITS * 40, "sw_policy is pinned");
 
 /* Value of the one entry of a rule set. A set of policies is a word: bit i is policy[i]. */
 struct sw_rules {
@@ -299,6 +311,7 @@ struct sw_health {
 	__u64 window_overflow; /* attempts judged by the shared overflow windows */
 	__u64 block_overflow;  /* blocks that found no room: the window goes on refusing */
 	__u64 unparsed;	       /* SMTP packets whose TCP header could not be read */
+	__u64 renamed;	       /* sessions whose port was changed after connect(): told by packets */
 };
 
 /* ---- socket storage. Its layout is kept across versions: live sockets carry it ---- */
@@ -317,6 +330,8 @@ enum sw_tag_state {
 #define SW_TAG_EXEMPT (1u << 5)	 /* by its user, in the generation of `generation` */
 #define SW_TAG_TO_EXEMPT (1u << 6) /* its destination is exempt */
 #define SW_TAG_RAW (1u << 8)	   /* no connect() announces what it sends: each SYN is judged */
+#define SW_TAG_COUNTED (1u << 9)   /* its policy limits messages or recipients, likewise */
+#define SW_TAG_SPREADS (1u << 10)  /* its policy limits destinations, likewise */
 #define SW_TAG_WEIGHED (1u << 7)   /* its policy limits bytes, in the generation of `generation` */
 
 struct sw_tag {
@@ -334,6 +349,42 @@ struct sw_tag {
 	__u64 reserved[5];
 };
 _Static_assert(sizeof(struct sw_tag) == 80, "sw_tag is carried by live sockets");
+
+enum sw_reading {
+	SW_READING_NOTHING,
+	SW_READING_NOW,	      /* a CPU does: no other may */
+	SW_READING_IN_ROUNDS, /* what is longer than one round, and TCP has not got it */
+};
+
+/*
+ * A session, from its SYN on: how far its two sides were read, and where its dialogue is. Both
+ * sides may be read at once on two CPUs, hence the lock.
+ */
+struct sw_session {
+	struct bpf_spin_lock lock;
+	__u32 client_next; /* TCP sequence number of the client's next unread byte */
+	__u32 server_next; /* of the server's; valid once server_seen */
+	__u8 server_seen;
+	__u8 server_reading; /* enum sw_reading */
+	__u8 pad[2];
+	__u64 charged_ns; /* when the last message was charged: where a refund goes */
+	struct sw_dialogue dialogue;
+	__u64 reserved[4];
+};
+_Static_assert(sizeof(struct sw_session) == 168, "sw_session is carried by live sockets");
+
+/* Whom a subject has sent to. LRU: one that is forgotten is counted again, never missed. */
+struct sw_destination_key {
+	__u64 id; /* uid or cgroup */
+	__u32 kind;
+	__u32 policy; /* sw_policy.id; 0: for the ledger */
+	__u8 addr[16];
+};
+
+struct sw_destination {
+	__u64 charged_ns[SW_LIMITS]; /* by cell: when it was last charged to that window */
+	__u64 limit[SW_LIMITS];	     /* and of which limit that window was */
+};
 
 /* ---- events: hints for the daemon; the facts are in the maps ---- */
 

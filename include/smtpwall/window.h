@@ -63,6 +63,23 @@ static __always_inline int sw_window_admits(const struct sw_window *w, __u64 max
 	return w->total <= max && n <= max - w->total;
 }
 
+/*
+ * Takes back what was added at `when_ns`, in the slot where it was added: in another one it would
+ * run out too early or too late. What has run out already needs no refund.
+ */
+static __always_inline void sw_window_refund(struct sw_window *w, __u64 slot_ns, __u64 when_ns,
+					     __u64 n)
+{
+	__u64 when = when_ns / slot_ns;
+	__u64 *slot = &w->slot[when % SW_SLOTS];
+	__u64 back = n < *slot ? n : *slot;
+
+	if (when > w->newest || w->newest - when >= SW_SLOTS)
+		return;
+	*slot -= back;
+	w->total -= back;
+}
+
 static __always_inline void sw_window_add(struct sw_window *w, __u64 n)
 {
 	w->slot[w->newest % SW_SLOTS] += n;

@@ -40,7 +40,8 @@ static bool up(void)
 
 	if (t.tagging)
 		return t.tagging > 0;
-	if (!world_open(SETTINGS, POLICIES) || !CHECK_EQ(maps_control(world.maps, &control), 0))
+	if (!world_open(SETTINGS, POLICIES) ||
+	    !CHECK_EQ(maps_control(world.maps, &control), 0))
 		return false;
 	t.generation = control.generation;
 	t.uid_ledger = world_map("uid_ledger");
@@ -57,12 +58,8 @@ static bool up(void)
 
 static struct sw_tag admitted(__u32 uid, enum sw_road road)
 {
-	return (struct sw_tag){ .version = 1,
-				.state = SW_TAG_ADMITTED,
-				.road = road,
-				.uid = uid,
-				.generation = t.generation,
-				.order = SW_POLICIES };
+	return (struct sw_tag){ .version = 1, .state = SW_TAG_ADMITTED, .road = road, .uid = uid,
+				.generation = t.generation, .order = SW_POLICIES };
 }
 
 static const struct sw_tag no_tag; /* of a socket that never saw connect() */
@@ -135,8 +132,8 @@ static bool check_packet(const struct sw_tag *tag, const struct frame *f, bool e
 	const struct truth truth = truth_of(f, 0);
 	bool nobodys = !tag->version;
 	bool stop = stops(tag, &truth, enforce);
-	bool weighed =
-		truth.smtp && !stop && tag->state != SW_TAG_REFUSED && (!nobodys || truth.opens);
+	bool weighed = truth.smtp && !stop && tag->state != SW_TAG_REFUSED &&
+		       (!nobodys || truth.opens);
 	struct sw_ledger row = {};
 	int r = send_as(tag, f);
 
@@ -148,16 +145,13 @@ static bool check_packet(const struct sw_tag *tag, const struct frame *f, bool e
 	if (!CHECK_EQ(r, stop ? STOP : PASS) ||
 	    !CHECK_EQ(take_row(nobodys ? SW_UID_OVERFLOW : tag->uid, &row), weighed))
 		return show(f);
-	return !weighed || check_weighed(&row, &truth, nobodys ? truth.road : tag->road, nobodys) ||
-	       show(f);
+	return !weighed ||
+	       check_weighed(&row, &truth, nobodys ? truth.road : tag->road, nobodys) || show(f);
 }
 
 static struct recipe usual(unsigned int version)
 {
-	struct recipe r = { .version = version,
-			    .sport = 40000,
-			    .dport = 25,
-			    .flags = ACK | PUSH,
+	struct recipe r = { .version = version, .sport = 40000, .dport = 25, .flags = ACK | PUSH,
 			    .payload = 1000 };
 
 	random_addresses(&r);

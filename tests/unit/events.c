@@ -54,6 +54,26 @@ TEST(bytes_are_said_as_sizes)
 	CHECK_CONTAINS(said(&event, &per_day), "21MB of 20MB per 1d");
 }
 
+TEST(messages_are_said_by_their_number_and_percentages_as_such)
+{
+	struct sw_limit limit = { .max = 100,
+				  .window_ns = 300000000000ULL,
+				  .metric = SW_METRIC_MESSAGES };
+	struct sw_event event = refusal();
+
+	event.used = 101;
+	CHECK_CONTAINS(said(&event, &limit), "(direct), 101 of 100 messages per 5m, policy");
+	limit.metric = SW_METRIC_DESTINATIONS;
+	CHECK_CONTAINS(said(&event, &limit), "101 of 100 destinations per 5m, policy");
+	limit = (struct sw_limit){ .window_ns = 3600000000000ULL,
+				   .metric = SW_METRIC_REJECTS,
+				   .percent = 30,
+				   .floor = 20 };
+	event.used = 34;
+	CHECK_CONTAINS(said(&event, &limit),
+		       "(direct), 34%, over 30% rejects per 1h of at least 20 messages, policy");
+}
+
 TEST(a_limit_that_was_changed_meanwhile_still_has_its_numbers)
 {
 	struct sw_event event = refusal();

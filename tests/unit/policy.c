@@ -360,7 +360,10 @@ TEST(a_policy_is_compiled_whole)
 	CHECK_EQ(p->limit[1].metric, SW_METRIC_BYTES);
 	CHECK_EQ(p->limit[0].cell, 0);
 	CHECK_EQ(p->limit[1].cell, 1);
+	CHECK_EQ(p->metrics, 1 << SW_METRIC_CONNECTIONS | 1 << SW_METRIC_BYTES);
+	CHECK_EQ(p->count_tls, 0);
 	CHECK_EQ(p[1].n_limits, 0);
+	CHECK_EQ(p[1].metrics, 0);
 	CHECK_EQ(p[1].block_ns, 0);
 	CHECK(p[0].id && p[1].id && p[0].id != p[1].id);
 	CHECK_EQ(r->ports.bits[0], 1ULL << 25);
@@ -404,6 +407,93 @@ TEST(a_warning_and_a_limit_of_one_time_are_two)
 	CHECK(p[0].limit[0].id != p[0].limit[1].id);
 	CHECK(p[0].limit[1].id != p[1].limit[0].id);
 	ruleset_free(r);
+}
+
+TEST(a_policy_asks_for_the_metrics_of_its_limits_and_warnings)
+{
+	struct ruleset *r = compile("", "policy x { warn = {\"5 destinations per 1m\"}\n"
+					"limits = {\"5 messages per 1m\", \"9 rejects per 1h\"}\n"
+					"count_tls_estimate = true }\n"
+					"policy y { users = {bob} warn = {\n"
+					"\"9% deferrals per 1h of at least 3 messages\"} }");
+	const struct sw_policy *p = r->rules.policy;
+
+	CHECK_EQ(p[0].metrics,
+		 1 << SW_METRIC_DESTINATIONS | 1 << SW_METRIC_MESSAGES | 1 << SW_METRIC_REJECTS);
+	CHECK_EQ(p[0].count_tls, 1);
+	CHECK_EQ(p[1].metrics, 1 << SW_METRIC_DEFERRALS);
+	CHECK_EQ(p[1].count_tls, 0);
+	ruleset_free(r);
+}
+
+static const struct sw_limit *limit_like(const struct sw_policy *p, enum sw_metric metric,
+					 enum sw_warn warn, unsigned int hours)
+{
+	size_t i;
+
+	for (i = 0; i < p->n_limits; i++)
+		if (p->limit[i].metric == metric && p->limit[i].warn == warn &&
+		    p->limit[i].window_ns == hours * 3600 * 1000000000ULL)
+			return &p->limit[i];
+	CHECK_STR("no such limit", metric == SW_METRIC_MESSAGES ? "messages" : "rejects");
+	exit(EXIT_FAILURE);
+}
+
+TEST(percentages_of_one_time_share_a_window_of_messages)
+{
+	struct ruleset *r =
+		compile("", "policy x { warn = {\"20% rejects per 1h of at least 10 messages\"}\n"
+			    "limits = {\"5 messages per 1h\",\n"
+			    "\"30% rejects per 1h of at least 20 messages\",\n"
+			    "\"25 rejects per 1h\",\n"
+			    "\"40% rejects per 2h of at least 30 messages\"} }");
+	const struct sw_policy *p = r->rules.policy;
+	const struct sw_limit *one = limit_like(p, SW_METRIC_MESSAGES, SW_WARN_BASE, 1);
+	const struct sw_limit *two = limit_like(p, SW_METRIC_MESSAGES, SW_WARN_BASE, 2);
+	const struct sw_limit *warn = limit_like(p, SW_METRIC_REJECTS, SW_WARN_ONLY, 1);
+	const struct sw_limit *limit = limit_like(p, SW_METRIC_REJECTS, SW_WARN_NOT, 1);
+	const struct sw_limit *later = limit_like(p, SW_METRIC_REJECTS, SW_WARN_NOT, 2);
+	size_t i, j;
+
+	CHECK_EQ(p->n_limits, 7);
+	CHECK(one < warn && two < warn);
+	CHECK_EQ(warn->percent, 20);
+	CHECK_EQ(warn->floor, 10);
+	CHECK_EQ(warn->base, one->cell);
+	CHECK_EQ(limit->percent, 30);
+	CHECK_EQ(limit->floor, 20);
+	CHECK_EQ(limit->max, 0);
+	CHECK_EQ(limit->base, one->cell);
+	CHECK_EQ(later->percent, 40);
+	CHECK_EQ(later->base, two->cell);
+	CHECK(!one->percent && !one->max && one->slot_ns);
+	for (i = 0; i < p->n_limits; i++)
+		for (j = 0; j < i; j++)
+			CHECK(p->limit[i].id != p->limit[j].id &&
+			      p->limit[i].cell != p->limit[j].cell);
+	ruleset_free(r);
+}
+
+TEST(a_percentage_and_its_base_keep_their_cells_when_the_numbers_change)
+{
+	struct ruleset *a = compile("", "policy x { limits = {\"5 messages per 1h\",\n"
+					"\"30% rejects per 1h of at least 20 messages\"} }");
+	struct ruleset *b =
+		compile_after("",
+			      "policy x { warn = {\"1 destinations per 1h\"}\n"
+			      "limits = {\"35% rejects per 1h of at least 9 messages\"} }",
+			      &a->rules);
+	const struct sw_policy *before = a->rules.policy, *now = b->rules.policy;
+	const struct sw_limit *base = limit_like(now, SW_METRIC_MESSAGES, SW_WARN_BASE, 1);
+	const struct sw_limit *share = limit_like(now, SW_METRIC_REJECTS, SW_WARN_NOT, 1);
+
+	CHECK_EQ(base->cell, limit_like(before, SW_METRIC_MESSAGES, SW_WARN_BASE, 1)->cell);
+	CHECK_EQ(base->id, limit_like(before, SW_METRIC_MESSAGES, SW_WARN_BASE, 1)->id);
+	CHECK_EQ(share->cell, limit_like(before, SW_METRIC_REJECTS, SW_WARN_NOT, 1)->cell);
+	CHECK_EQ(share->id, limit_like(before, SW_METRIC_REJECTS, SW_WARN_NOT, 1)->id);
+	CHECK_EQ(share->base, base->cell);
+	ruleset_free(a);
+	ruleset_free(b);
 }
 
 TEST(cells_survive_any_order_of_reloads)

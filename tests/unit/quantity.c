@@ -118,6 +118,67 @@ TEST(a_limit_is_an_amount_per_time)
 	CHECK_EQ(limit.max, 0);
 	CHECK_EQ(limit_parse("5 bytes per 1s", &limit), 0);
 	CHECK_EQ(limit.metric, SW_METRIC_BYTES);
+	CHECK(!limit.percent && !limit.floor);
+}
+
+TEST(a_percentage_is_of_at_least_so_many_messages)
+{
+	struct limit_spec limit = { .warn = true };
+
+	CHECK_EQ(limit_parse("30% rejects per 1h of at least 20 messages", &limit), 0);
+	CHECK_EQ(limit.metric, SW_METRIC_REJECTS);
+	CHECK_EQ(limit.percent, 30);
+	CHECK_EQ(limit.floor, 20);
+	CHECK_EQ(limit.max, 0);
+	CHECK_EQ(limit.window_ns, 3600 * S);
+	CHECK(limit.warn);
+	CHECK_EQ(limit_parse(" 99%\tdeferrals per 1d of at least 65535 messages ", &limit), 0);
+	CHECK_EQ(limit.metric, SW_METRIC_DEFERRALS);
+	CHECK_EQ(limit.percent, 99);
+	CHECK_EQ(limit.floor, 65535);
+	CHECK_EQ(limit_parse("1% rejects per 1s of at least 1 messages", &limit), 0);
+}
+
+TEST(what_is_no_percentage_is_refused)
+{
+	static const struct {
+		const char *text;
+		int error;
+	} bad[] = {
+		{ "30% rejects per 1h", -ENODATA },
+		{ "30% rejects per 1h of", -EINVAL },
+		{ "30% rejects per 1h of at least 20", -EINVAL },
+		{ "30% rejects per 1h of at least 20 mails", -EINVAL },
+		{ "30% rejects per 1h of at least 20 messages more", -EINVAL },
+		{ "30% rejects per 1h of at least 20% messages", -EINVAL },
+		{ "30% rejects per 1h at least 20 messages", -EINVAL },
+		{ "30% rejects of at least 20 messages", -EINVAL },
+		{ "30% per 1h of at least 20 messages", -EINVAL },
+		{ "30% per 1h", -EINVAL },
+		{ "% rejects per 1h of at least 20 messages", -EINVAL },
+		{ "%", -EINVAL },
+		{ "30 % rejects per 1h of at least 20 messages", -EINVAL },
+		{ "30.5% rejects per 1h of at least 20 messages", -EINVAL },
+		{ "-3% rejects per 1h of at least 20 messages", -EINVAL },
+		{ "30%% rejects per 1h of at least 20 messages", -EINVAL },
+		{ "30 rejects per 1h of at least 20 messages", -EINVAL },
+		{ "30% messages per 1h of at least 20 messages", -EINVAL },
+		{ "30% recipients per 1h", -EINVAL },
+		{ "0% rejects per 1h of at least 20 messages", -ERANGE },
+		{ "100% rejects per 1h of at least 20 messages", -ERANGE },
+		{ "30% rejects per 1h of at least 0 messages", -ERANGE },
+		{ "30% rejects per 1h of at least 65536 messages", -ERANGE },
+		{ "30% rejects per 521w of at least 20 messages", -ERANGE },
+		{ "18446744073709551646% rejects per 1h of at least 20 messages", -ERANGE },
+	};
+	struct limit_spec limit = { .max = 42 };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		if (!CHECK_EQ(limit_parse(bad[i].text, &limit), bad[i].error))
+			printf("# \"%s\"\n", bad[i].text);
+	CHECK_EQ(limit.max, 42);
+	CHECK(!limit.percent && !limit.floor);
 }
 
 TEST(what_is_no_limit_is_refused)
@@ -200,15 +261,22 @@ TEST(what_is_written_is_read_as_the_same)
 
 	srand(1);
 	for (i = 0; i < 100000; i++) {
-		struct limit_spec limit, read = {};
+		struct sw_limit limit = { .window_ns = (1 + random64() % 314496000) * S };
+		struct limit_spec read = {};
 
-		limit.max = random64() >> (1 + rand() % 63);
-		limit.metric = rand() % SW_METRICS;
-		limit.window_ns = (1 + random64() % 314496000) * S;
-		limit_format(text, limit.metric, limit.max, limit.window_ns);
+		if (rand() % 2) {
+			limit.max = random64() >> (1 + rand() % 63);
+			limit.metric = rand() % SW_METRICS;
+		} else {
+			limit.metric = rand() % 2 ? SW_METRIC_REJECTS : SW_METRIC_DEFERRALS;
+			limit.percent = 1 + rand() % 99;
+			limit.floor = 1 + rand() % 65535;
+		}
+		limit_words(text, &limit);
 		if (CHECK_EQ(limit_parse(text, &read), 0) && CHECK_EQ(read.max, limit.max) &&
 		    CHECK_EQ(read.metric, limit.metric) &&
-		    CHECK_EQ(read.window_ns, limit.window_ns))
+		    CHECK_EQ(read.window_ns, limit.window_ns) &&
+		    CHECK_EQ(read.percent, limit.percent) && CHECK_EQ(read.floor, limit.floor))
 			continue;
 		printf("# \"%s\"\n", text);
 		return;
@@ -225,6 +293,11 @@ TEST(the_longest_texts_fit)
 	CHECK_CONTAINS(text, "18446744073709551615 connections per ");
 	limit_format(text, SW_METRIC_DESTINATIONS, UINT64_MAX, UINT64_MAX - 7);
 	CHECK(strlen(text) < QUANTITY_LEN);
+	limit_words(text, &(struct sw_limit){ .metric = SW_METRIC_DESTINATIONS,
+					      .window_ns = UINT64_MAX,
+					      .percent = 255,
+					      .floor = 65535 });
+	CHECK_CONTAINS(text, "s of at least 65535 messages");
 }
 
 TEST(names_and_numbers_belong_together)

@@ -104,7 +104,7 @@ void blocked_reason(const struct view *view, const struct sw_block *block, char 
 	if (block->by == SW_BY_HAND) {
 		snprintf(text, size, "%s", block->note);
 	} else if (limit) {
-		limit_format(words, limit->metric, limit->max, limit->window_ns);
+		limit_words(words, limit);
 		snprintf(text, size, "over %s", words);
 	} else {
 		snprintf(text, size, "over a limit that is no longer configured");

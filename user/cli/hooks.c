@@ -50,6 +50,7 @@ static int find_cgroup_hooks(const struct cli *cli, const struct view *view, str
 		{ "connect4", SW_PIN_CONNECT4 },
 		{ "connect6", SW_PIN_CONNECT6 },
 		{ "socket_out", SW_PIN_SOCKET_OUT },
+		{ "socket_in", SW_PIN_SOCKET_IN },
 	};
 	struct hook *hook;
 	size_t i;

@@ -12,74 +12,107 @@ static const struct sw_tally *tally_of(const struct sw_ledger *ledger, enum sw_r
 	return &ledger->direct + road; /* in the order of enum sw_road, asserted in abi.h */
 }
 
+/* The counters of a road, as JSON names them. */
+static const struct {
+	const char *name;
+	size_t offset;
+} counters[] = {
+	{ "connections", offsetof(struct sw_tally, connections) },
+	{ "messages", offsetof(struct sw_tally, messages) },
+	{ "messages_tls_estimated", offsetof(struct sw_tally, messages_tls_estimated) },
+	{ "recipients", offsetof(struct sw_tally, recipients) },
+	{ "bytes", offsetof(struct sw_tally, bytes) },
+	{ "packets", offsetof(struct sw_tally, packets) },
+	{ "rejects", offsetof(struct sw_tally, rejects) },
+	{ "deferrals", offsetof(struct sw_tally, deferrals) },
+	{ "destinations", offsetof(struct sw_tally, destinations) },
+	{ "refused", offsetof(struct sw_tally, refused) },
+	{ "would_refuse", offsetof(struct sw_tally, would_refuse) },
+};
+_Static_assert(sizeof(struct sw_tally) == ARRAY_SIZE(counters) * sizeof(__u64),
+	       "every counter of a road has its name");
+
+static __u64 *counter(struct sw_tally *tally, size_t offset)
+{
+	return (__u64 *)((char *)tally + offset);
+}
+
+static __u64 counted(const struct sw_tally *tally, size_t offset)
+{
+	return *(const __u64 *)((const char *)tally + offset);
+}
+
 static struct sw_tally total_of(const struct sw_ledger *ledger)
 {
 	struct sw_tally total = {};
-	const struct sw_tally *t;
 	enum sw_road road;
+	size_t i;
 
-	for (road = 0; road < SW_ROADS_COUNTED; road++) {
-		t = tally_of(ledger, road);
-		total.connections += t->connections;
-		total.bytes += t->bytes;
-		total.packets += t->packets;
-		total.refused += t->refused;
-		total.would_refuse += t->would_refuse;
-	}
+	for (road = 0; road < SW_ROADS_COUNTED; road++)
+		for (i = 0; i < ARRAY_SIZE(counters); i++)
+			*counter(&total, counters[i].offset) +=
+				counted(tally_of(ledger, road), counters[i].offset);
 	return total;
 }
 
 /* ---- sorting ---- */
 
-static uint64_t connections(const struct sw_ledger *ledger)
-{
-	return total_of(ledger).connections;
-}
-
-static uint64_t bytes(const struct sw_ledger *ledger)
-{
-	return total_of(ledger).bytes;
-}
-
-static uint64_t packets(const struct sw_ledger *ledger)
-{
-	return total_of(ledger).packets;
-}
-
-static uint64_t refused(const struct sw_ledger *ledger)
+static uint64_t by_counter(const struct sw_ledger *ledger, size_t offset)
 {
 	struct sw_tally total = total_of(ledger);
 
+	return counted(&total, offset);
+}
+
+/* Those inside TLS are messages, too. */
+static uint64_t by_messages(const struct sw_ledger *ledger, size_t offset)
+{
+	struct sw_tally total = total_of(ledger);
+
+	(void)offset;
+	return total.messages + total.messages_tls_estimated;
+}
+
+static uint64_t by_refused(const struct sw_ledger *ledger, size_t offset)
+{
+	struct sw_tally total = total_of(ledger);
+
+	(void)offset;
 	return total.refused + total.would_refuse;
 }
 
-static uint64_t last_seen(const struct sw_ledger *ledger)
+static uint64_t by_last_seen(const struct sw_ledger *ledger, size_t offset)
 {
+	(void)offset;
 	return ledger->last_seen_ns;
 }
 
+#define BY(member) by_counter, offsetof(struct sw_tally, member)
+
 const struct sorting sortings[] = {
-	{ "connections", connections, 'c' }, { "bytes", bytes, 'b' },
-	{ "packets", packets, 'p' },	     { "refused", refused, 'r' },
-	{ "last_seen", last_seen, 0 },	     { NULL, NULL, 0 },
+	{ "connections", 'c', BY(connections) },
+	{ "messages", 'm', by_messages, 0 },
+	{ "recipients", 't', BY(recipients) },
+	{ "bytes", 'b', BY(bytes) },
+	{ "packets", 'p', BY(packets) },
+	{ "rejects", 'x', BY(rejects) },
+	{ "deferrals", 'd', BY(deferrals) },
+	{ "destinations", 'h', BY(destinations) },
+	{ "refused", 'r', by_refused, 0 },
+	{ "last_seen", 0, by_last_seen, 0 },
+	{ NULL, 0, NULL, 0 },
 };
 
 const struct sorting *sorting_by_name(const char *name)
 {
 	const struct sorting *s;
-	enum sw_metric metric;
 
 	for (s = sortings; s->name; s++)
 		if (strcmp(s->name, name) == 0)
 			return s;
-	if (metric_from_name(name, &metric) == 0)
-		log_error("'%s' are not counted by this version: sort by connections, bytes, "
-			  "packets, refused or last_seen",
-			  name);
-	else
-		log_error("'%s' is nothing to sort by: write connections, bytes, packets, refused "
-			  "or last_seen",
-			  name);
+	log_error("'%s' is nothing to sort by: write connections, messages, recipients, bytes, "
+		  "packets, rejects, deferrals, destinations, refused or last_seen",
+		  name);
 	return NULL;
 }
 
@@ -88,7 +121,8 @@ static int row_compare(const void *a, const void *b, void *userdata)
 {
 	const struct ledger_row *one = a, *other = b;
 	const struct sorting *sorting = userdata;
-	uint64_t x = sorting->value(&one->ledger), y = sorting->value(&other->ledger);
+	uint64_t x = sorting->value(&one->ledger, sorting->offset);
+	uint64_t y = sorting->value(&other->ledger, sorting->offset);
 	bool ip = one->subject.kind == SW_KIND_IP, other_ip = other->subject.kind == SW_KIND_IP;
 
 	if (ip != other_ip)
@@ -100,20 +134,6 @@ static int row_compare(const void *a, const void *b, void *userdata)
 
 /* ---- limits ---- */
 
-static struct used used_of(const struct view *view, const struct sw_policy *policy,
-			   const struct sw_limit *limit, enum sw_road road,
-			   const struct sw_windows *windows)
-{
-	const struct sw_cell *cell = &windows->cell[limit->cell % SW_LIMITS];
-	struct used used = { .policy = policy, .limit = limit, .road = road };
-	static const struct sw_window empty;
-	const struct sw_window *window = cell->limit == limit->id ? &cell->window : &empty;
-
-	used.used = window_used(window, limit->slot_ns, view->now_ns);
-	used.frees_at_ns = window_frees_at(window, limit->max, limit->slot_ns, view->now_ns);
-	return used;
-}
-
 static size_t used_by_policy(const struct view *view, const struct sw_subject *subject,
 			     const struct sw_policy *policy, enum sw_road road, struct used *ret)
 {
@@ -124,8 +144,9 @@ static size_t used_by_policy(const struct view *view, const struct sw_subject *s
 	    maps_windows_get(view->maps, subject, policy->id, road, &windows) < 0)
 		return 0;
 	for (i = 0; i < policy->n_limits; i++)
-		if (policy->limit[i].slot_ns)
-			ret[n++] = used_of(view, policy, &policy->limit[i], road, &windows);
+		if (policy->limit[i].slot_ns && policy->limit[i].warn != SW_WARN_BASE)
+			used_read(policy, &policy->limit[i], road, &windows, view->now_ns,
+				  &ret[n++]);
 	return n;
 }
 
@@ -147,7 +168,7 @@ static void write_limit(struct writer *w, const struct view *view, const struct 
 	const struct sw_limit *limit = used->limit;
 	char text[QUANTITY_LEN];
 
-	limit_format(text, limit->metric, limit->max, limit->window_ns);
+	limit_words(text, limit);
 	writer_object(w, NULL);
 	writer_text(w, "limit", text);
 	writer_text(w, "policy", used->policy->name);
@@ -155,7 +176,7 @@ static void write_limit(struct writer *w, const struct view *view, const struct 
 	writer_text(w, "metric", metric_name(limit->metric));
 	writer_number(w, "window_seconds", limit->window_ns / 1000000000ULL);
 	writer_number(w, "used", used->used);
-	writer_number(w, "max", limit->max);
+	writer_number(w, "max", used_max(used));
 	writer_time(w, "frees_at",
 		    used->frees_at_ns == UINT64_MAX ? 0 : view_wall(view, used->frees_at_ns));
 	if (limit->warn)
@@ -167,12 +188,12 @@ static void write_limit(struct writer *w, const struct view *view, const struct 
 static const struct used *fullest(const struct used *used, size_t n)
 {
 	const struct used *most = NULL;
-	double share, most_share = -1;
+	double share, most_share = 0;
 	size_t i;
 
 	for (i = 0; i < n; i++) {
-		share = used[i].limit->max ? (double)used[i].used / used[i].limit->max : 1;
-		if (!used[i].limit->warn && used[i].used && share > most_share) {
+		share = used_share(&used[i]);
+		if (!used[i].limit->warn && share > most_share) {
 			most = &used[i];
 			most_share = share;
 		}
@@ -184,7 +205,7 @@ static void write_limits(struct writer *w, const struct view *view,
 			 const struct sw_subject *subject)
 {
 	_cleanup_free_ struct used *used = calloc(USED_MAX, sizeof(*used));
-	char text[2 * QUANTITY_LEN], limit[QUANTITY_LEN];
+	char text[USED_WORDS_LEN];
 	const struct used *most;
 	size_t i, n = 0;
 
@@ -197,47 +218,23 @@ static void write_limits(struct writer *w, const struct view *view,
 	most = fullest(used, n);
 	if (!most)
 		return;
-	limit_format(limit, most->limit->metric, most->limit->max, most->limit->window_ns);
-	snprintf(text, sizeof(text), "%d%% of %s",
-		 most->limit->max ? (int)(100.0 * most->used / most->limit->max) : 100, limit);
+	used_brief(text, most);
 	writer_note(w, "fullest", text);
 }
 
 /* ---- one row ---- */
 
-/* A metric of a road. What smtpwall does not count yet is unknown, not zero. */
-static const struct {
-	const char *name;
-	size_t offset;
-	bool counted;
-} metrics[] = {
-	{ "connections", offsetof(struct sw_tally, connections), true },
-	{ "messages", offsetof(struct sw_tally, messages), false },
-	{ "messages_tls_estimated", offsetof(struct sw_tally, messages_tls_estimated), false },
-	{ "recipients", offsetof(struct sw_tally, recipients), false },
-	{ "bytes", offsetof(struct sw_tally, bytes), true },
-	{ "packets", offsetof(struct sw_tally, packets), true },
-	{ "rejects", offsetof(struct sw_tally, rejects), false },
-	{ "deferrals", offsetof(struct sw_tally, deferrals), false },
-	{ "destinations", offsetof(struct sw_tally, destinations), false },
-	{ "refused", offsetof(struct sw_tally, refused), true },
-	{ "would_refuse", offsetof(struct sw_tally, would_refuse), true },
-};
-
-static void write_tally(struct writer *w, const char *key, const struct sw_tally *tally,
-			bool counted)
+/* What smtpwall does not count yet is unknown, not zero. */
+static void write_tally(struct writer *w, const char *key, const struct sw_tally *tally, bool known)
 {
-	__u64 value;
 	size_t i;
 
 	writer_object(w, key);
-	for (i = 0; i < ARRAY_SIZE(metrics); i++) {
-		memcpy(&value, (const char *)tally + metrics[i].offset, sizeof(value));
-		if (counted && metrics[i].counted)
-			writer_number(w, metrics[i].name, value);
+	for (i = 0; i < ARRAY_SIZE(counters); i++)
+		if (known)
+			writer_number(w, counters[i].name, counted(tally, counters[i].offset));
 		else
-			writer_null(w, metrics[i].name);
-	}
+			writer_null(w, counters[i].name);
 	writer_end(w);
 }
 
@@ -303,14 +300,21 @@ static void write_who(struct writer *w, const struct view *view, const struct sw
 		writer_flag(w, "container", true);
 }
 
-/* "3", and behind it in brackets those that observing let pass. */
-static void write_refused(struct writer *w, const struct sw_tally *total)
+/* "3", and in brackets what is not quite that: "3 (12)". */
+static void note_number(struct writer *w, const char *key, __u64 number, const char *mark,
+			__u64 besides)
 {
 	char text[64];
 
-	snprintf(text, sizeof(text), total->would_refuse ? "%llu (%llu)" : "%llu", total->refused,
-		 total->would_refuse);
-	writer_note(w, "refused", text);
+	snprintf(text, sizeof(text), besides ? "%llu (%s%llu)" : "%llu", number, mark, besides);
+	writer_note(w, key, text);
+}
+
+/* With those that observing let pass, and those that are estimated inside TLS. */
+static void note_total(struct writer *w, const struct sw_tally *total)
+{
+	note_number(w, "refused", total->refused, "", total->would_refuse);
+	note_number(w, "messages", total->messages, "~", total->messages_tls_estimated);
 }
 
 /* In one or two words, for the table. */
@@ -342,7 +346,7 @@ void row_write(struct writer *w, const struct view *view, const struct sw_subjec
 	writer_flag(w, "exempt", exempt);
 	write_roads(w, ledger);
 	write_tally(w, "total", &total, true);
-	write_refused(w, &total);
+	note_total(w, &total);
 	writer_object(w, "wire");
 	writer_number(w, "connections", ledger->wire.connections);
 	writer_number(w, "packets", ledger->wire.packets);
@@ -433,6 +437,7 @@ void rows_table(struct writer *w, size_t width, FILE *out)
 		{ "DIRECT", "roads.direct.connections", FORM_NUMBER },
 		{ "SUBM", "roads.submission.connections", FORM_NUMBER },
 		{ "RELAY", "roads.relay.connections", FORM_NUMBER },
+		{ "MESSAGES", "messages", FORM_NUMBER },
 		{ "REFUSED", "refused", FORM_NUMBER },
 		{ "SENT", "total.bytes", FORM_BYTES },
 		{ "SEEN", "last_seen", FORM_AGO },

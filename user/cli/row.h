@@ -4,14 +4,16 @@
 #define SMTPWALL_CLI_ROW_H
 
 #include "blocked.h"
+#include "used.h"
 #include "view.h"
 #include "writer.h"
 
 /* What rows are sorted by, greatest first. */
 struct sorting {
 	const char *name; /* as --sort has it */
-	uint64_t (*value)(const struct sw_ledger *ledger);
-	char key; /* in `top`; 0: none */
+	char key;	  /* in `top`; 0: none */
+	uint64_t (*value)(const struct sw_ledger *ledger, size_t offset);
+	size_t offset; /* of the counter in sw_tally, if it is one */
 };
 extern const struct sorting sortings[]; /* the first is the default; ends with a NULL name */
 const struct sorting *sorting_by_name(const char *name); /* NULL as told */
@@ -29,16 +31,8 @@ bool ledger_counts(const struct sw_ledger *ledger);
 void row_write(struct writer *w, const struct view *view, const struct sw_subject *subject,
 	       const struct sw_ledger *ledger, const struct blocked *block);
 
-/* One limit of a sender as its window has it now. */
-struct used {
-	const struct sw_policy *policy;
-	const struct sw_limit *limit;
-	enum sw_road road;
-	uint64_t used;
-	uint64_t frees_at_ns; /* boot time; 0: now, UINT64_MAX: never */
-};
 #define USED_MAX (SW_POLICIES * SW_ROADS * SW_LIMITS)
-/* Of every policy that has a window for the sender. */
+/* Its limits and warnings, of every policy that has a window for the sender. */
 size_t row_used(const struct view *view, const struct sw_subject *subject,
 		struct used ret[static USED_MAX]);
 

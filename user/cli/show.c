@@ -119,21 +119,17 @@ static void why_blocked(struct writer *w, const struct view *view, const struct 
 static void why_limited(struct writer *w, const struct view *view, const struct used *u)
 {
 	bool enforced = view->mode == SW_MODE_ENFORCE && u->policy->mode == SW_MODE_ENFORCE;
-	char text[SENTENCE_LEN], limit[QUANTITY_LEN], used[QUANTITY_LEN], when[64] = "";
+	char text[SENTENCE_LEN], used[USED_WORDS_LEN], when[64] = "";
 	bool over = u->frees_at_ns != 0;
 
-	if (u->limit->metric == SW_METRIC_BYTES)
-		size_format(used, u->used);
-	else
-		snprintf(used, sizeof(used), "%llu", (unsigned long long)u->used);
-	limit_format(limit, u->limit->metric, u->limit->max, u->limit->window_ns);
+	used_words(used, u);
 	if (over && u->frees_at_ns != UINT64_MAX) {
 		until_format(view, u->frees_at_ns, when, sizeof(when));
 		memmove(when + 1, when, strlen(when) + 1);
 		when[0] = ' ';
 	}
-	snprintf(text, sizeof(text), "It used %s of the %s '%s' (policy '%s', road %s)%s%s.", used,
-		 u->limit->warn ? "warning" : "limit", limit, u->policy->name, road_name(u->road),
+	snprintf(text, sizeof(text), "%s (policy '%s', road %s)%s%s.", used, u->policy->name,
+		 road_name(u->road),
 		 !over || u->limit->warn ? ""
 		 : enforced		 ? ": more is refused"
 					 : ": more would be refused",
@@ -208,6 +204,12 @@ static void note_roads(struct writer *w, const struct sw_ledger *ledger)
 		writer_number(w, "connections", t->connections);
 		writer_number(w, "refused", t->refused);
 		writer_number(w, "would_refuse", t->would_refuse);
+		writer_number(w, "messages", t->messages);
+		writer_number(w, "in_tls", t->messages_tls_estimated);
+		writer_number(w, "recipients", t->recipients);
+		writer_number(w, "rejects", t->rejects);
+		writer_number(w, "deferrals", t->deferrals);
+		writer_number(w, "destinations", t->destinations);
 		writer_number(w, "bytes", t->bytes);
 		writer_number(w, "packets", t->packets);
 		writer_end(w);
@@ -222,6 +224,12 @@ static void say(struct writer *w, const struct view *view, const struct shown *s
 		{ "CONNECTIONS", "connections", FORM_NUMBER },
 		{ "REFUSED", "refused", FORM_NUMBER },
 		{ "WOULD REFUSE", "would_refuse", FORM_NUMBER },
+		{ "MESSAGES", "messages", FORM_NUMBER },
+		{ "IN TLS", "in_tls", FORM_NUMBER },
+		{ "RECIPIENTS", "recipients", FORM_NUMBER },
+		{ "REJECTS", "rejects", FORM_NUMBER },
+		{ "DEFERRALS", "deferrals", FORM_NUMBER },
+		{ "DESTINATIONS", "destinations", FORM_NUMBER },
 		{ "SENT", "bytes", FORM_BYTES },
 		{ "PACKETS", "packets", FORM_NUMBER },
 	};

@@ -204,10 +204,9 @@ static void write_policy_limits(struct writer *w, const struct sw_policy *policy
 
 	writer_list(w, warn ? "warn" : "limits");
 	for (i = 0; i < policy->n_limits; i++) {
-		if (!!policy->limit[i].warn != warn)
+		if (policy->limit[i].warn != (warn ? SW_WARN_ONLY : SW_WARN_NOT))
 			continue;
-		limit_format(text, policy->limit[i].metric, policy->limit[i].max,
-			     policy->limit[i].window_ns);
+		limit_words(text, &policy->limit[i]);
 		writer_text(w, NULL, text);
 	}
 	writer_end(w);

@@ -36,7 +36,7 @@ static int render(const struct cli *cli, const struct sorting *sorting, size_t r
 		return log_errno(-errno, "cannot draw");
 	rows_table(w, width, out);
 	fclose(out);
-	snprintf(heading, LINE_LEN, "smtpwall: mode %s, by %s   c b p r: sort   q: quit",
+	snprintf(heading, LINE_LEN, "smtpwall: mode %s, by %s   c m t b p x d h r: sort   q: quit",
 		 mode_name(view.mode), sorting->name);
 
 	*ret = text;

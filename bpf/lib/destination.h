@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Whom a subject sends to. A destination is charged to a window when it was not for T, so one
+ * that is used all the time counts once in each T, at its renewal: in a span of length T there can
+ * be up to twice as many as the limit, if all of them are old acquaintances; never more new ones.
+ */
+#ifndef SMTPWALL_DESTINATION_H
+#define SMTPWALL_DESTINATION_H
+
+#include "event.h"
+#include "ledger.h"
+#include "maps.h"
+#include "policy.h"
+
+static __always_inline void destination_key(const struct sw_tag *tag, __u32 policy,
+					    const struct sw_ip *address,
+					    struct sw_destination_key *key)
+{
+	bool unit = tag->flags & SW_TAG_UNIT;
+
+	key->kind = unit ? SW_KIND_UNIT : SW_KIND_UID;
+	key->id = unit ? tag->unit : tag->uid;
+	key->policy = policy;
+	__builtin_memcpy(key->addr, address->addr, sizeof(key->addr));
+}
+
+static __always_inline bool asks_for_destination(const struct sw_limit *limit,
+						 const struct sw_destination *to, __u64 now_ns)
+{
+	__u64 charged_ns = to->charged_ns[limit->cell & (SW_LIMITS - 1)];
+
+	return limit->metric == SW_METRIC_DESTINATIONS &&
+	       (to->limit[limit->cell & (SW_LIMITS - 1)] != limit->id ||
+		now_ns - charged_ns >= limit->window_ns);
+}
+
+/*
+ * For which cells is it new? A set: bit 1 << cell. With `note` it is new for them no longer. Two
+ * first connections at the same moment may both count: high, not low.
+ */
+SUBPROGRAM __u32 destination_cells(const struct sw_tag *tag, const struct attempt *a, __u32 note)
+{
+	struct sw_destination_key key;
+	const struct sw_policy *policy;
+	const struct sw_rules *rules;
+	struct sw_destination *to;
+	__u32 cells = 0, i;
+
+	if (!tag || !a)
+		return 0;
+	rules = rules_get(a->generation);
+	policy = rules ? policy_at(rules, tag->order) : NULL;
+	if (!policy)
+		return 0;
+	destination_key(tag, policy->id, &a->daddr, &key);
+	bpf_map_update_elem(&destinations, &key, zeroes, BPF_NOEXIST);
+	to = bpf_map_lookup_elem(&destinations, &key);
+	for (i = 0; to && i < SW_LIMITS; i++) {
+		const struct sw_limit *limit = &policy->limit[i];
+
+		if (i >= policy->n_limits || !asks_for_destination(limit, to, a->now_ns))
+			continue;
+		cells |= 1 << (limit->cell & (SW_LIMITS - 1));
+		if (!note)
+			continue;
+		to->charged_ns[limit->cell & (SW_LIMITS - 1)] = a->now_ns;
+		to->limit[limit->cell & (SW_LIMITS - 1)] = limit->id;
+	}
+	return cells;
+}
+
+/* For the ledger: is it the first time that the subject sends there? */
+SUBPROGRAM int destination_is_new(const struct sw_tag *tag, const struct sw_ip *address)
+{
+	struct sw_destination_key key;
+
+	if (!tag || !address)
+		return false;
+	destination_key(tag, 0, address, &key);
+	return !bpf_map_lookup_elem(&destinations, &key) &&
+	       bpf_map_update_elem(&destinations, &key, zeroes, BPF_NOEXIST) == 0;
+}
+
+#endif
