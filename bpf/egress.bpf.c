@@ -14,6 +14,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "lib/glance.h"
 #include "lib/judge.h"
 #include "lib/parse.h"
 #include "lib/smtp_packet.h"
@@ -198,7 +199,7 @@ SUBPROGRAM int packet_socket_stops(struct sw_tag *tag, const struct smtp_packet 
 	a.now_ns = bpf_ktime_get_boot_ns();
 	a.metric = SW_METRIC_CONNECTIONS;
 	a.n = 1;
-	return judge(tag, &a);
+	return judge(tag, &a) != FATE_PASS;
 }
 
 static __always_inline __u32 wire_mark(void)
@@ -266,9 +267,14 @@ static __always_inline bool pull_headers(struct __sk_buff *skb)
 SEC("tc")
 int egress(struct __sk_buff *skb)
 {
-	struct smtp_packet packet = {};
-	bool is_smtp = smtp_packet_read(skb, &packet);
+	const struct view view = view_at_device(skb);
+	struct smtp_packet packet;
+	bool is_smtp;
 
+	if (is_surely_other(skb, &view))
+		return NEXT;
+	__builtin_memset(&packet, 0, sizeof(packet));
+	is_smtp = smtp_packet_read(skb, &packet);
 	if (packet.beyond && pull_headers(skb)) {
 		__builtin_memset(&packet, 0, sizeof(packet));
 		is_smtp = smtp_packet_read(skb, &packet);

@@ -15,6 +15,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "lib/identity.h"
+#include "lib/glance.h"
 #include "lib/judge.h"
 #include "lib/parse.h"
 #include "lib/session.h"
@@ -57,9 +58,10 @@ SUBPROGRAM int judge_session(struct sw_tag *tag, const struct smtp_packet *packe
 	a.n = 1;
 	flags = network_flags(a.generation, &a.daddr);
 	a.road = road_of(flags, a.port);
+	tag->flags &= ~SW_TAG_TO_EXEMPT; /* of a raw socket's SYN before */
 	if (flags & SW_NET_EXEMPT)
 		tag->flags |= SW_TAG_TO_EXEMPT;
-	if (judge(tag, &a))
+	if (judge(tag, &a) != FATE_PASS) /* too late to redirect it */
 		return true;
 	tag->admitted_ns = a.now_ns;
 	tag->state = SW_TAG_ADMITTED;
@@ -120,7 +122,7 @@ static __always_inline struct deed judge_deed(struct sw_tag *tag, const struct a
 
 	if (tag->generation != a->generation)
 		policy_resolve(tag, a);
-	deed.refused = refused_by_policy(tag, a, &deed.enforced, &o);
+	deed.refused = judge_policy(tag, a, &deed.enforced, &o) != FATE_PASS;
 	if (deed.refused && o.tell)
 		tell(deed.enforced ? SW_EVENT_REFUSE : SW_EVENT_WOULD_REFUSE, tag, a, &o);
 	return deed;
@@ -171,13 +173,16 @@ static __always_inline void weigh(const struct sw_tag *tag, const struct segment
 
 /* ---- the ear ---- */
 
-static __always_inline void count_news(const struct sw_tag *tag, const struct smtp_news *news)
+SUBPROGRAM int count_news(const struct sw_tag *tag, const struct smtp_news *news)
 {
-	struct sw_ledger *row = ledger_of(tag, 0);
+	struct sw_ledger *row;
 	struct sw_tally *tally;
 
+	if (!tag || !news)
+		return 0;
+	row = ledger_of(tag, 0);
 	if (!row)
-		return;
+		return 0;
 	tally = tally_of(row, tag->road);
 	if (news->accepted)
 		__sync_fetch_and_add(&tally->messages, news->accepted);
@@ -187,6 +192,9 @@ static __always_inline void count_news(const struct sw_tag *tag, const struct sm
 		__sync_fetch_and_add(&tally->rejects, news->rejects);
 	if (news->deferrals)
 		__sync_fetch_and_add(&tally->deferrals, news->deferrals);
+	if (news->estimated)
+		__sync_fetch_and_add(&tally->messages_tls_estimated, news->estimated);
+	return 0;
 }
 
 static __always_inline __u64 news_of(const struct smtp_news *news, __u32 metric)
@@ -200,6 +208,8 @@ static __always_inline __u64 news_of(const struct smtp_news *news, __u32 metric)
 		return news->rejects;
 	case SW_METRIC_DEFERRALS:
 		return news->deferrals;
+	case METRIC_ESTIMATED:
+		return news->estimated;
 	default:
 		return 0;
 	}
@@ -228,35 +238,45 @@ static __always_inline void judge_deeds(struct sw_tag *tag, struct attempt *a, s
 	}
 }
 
-/* What a packet said, counted and judged. True: the session ends here. */
+#define HEARD_ENOUGH (1 << 0) /* the session ends here */
+#define HEARD_CHARGE (1 << 1) /* messages were charged to the windows */
+
+/* What a packet said, counted and judged. Returns HEARD_*. */
 SUBPROGRAM int judge_news(struct sw_tag *tag, const struct smtp_packet *packet,
 			  const struct smtp_news *news, __u64 charged_ns)
 {
 	struct attempt a = {};
 	struct deed deed = {};
+	int heard = 0;
 	__u32 i;
 
 	if (!tag || !packet || !news)
-		return true;
+		return HEARD_ENOUGH;
 	count_news(tag, news);
 	attempt_of(packet, &a);
 	a.road = tag->road;
+	if (tag->generation != a.generation)
+		policy_resolve(tag, &a);
 	if (news->refunded)
 		refund_messages(tag, &a, news->refunded, charged_ns);
-	for (i = 0; i < SW_METRICS; i++) {
-		a.metric = i;
+	for (i = 0; i <= METRIC_ESTIMATED; i++) {
+		a.metric = i == METRIC_ESTIMATED && (tag->flags & SW_TAG_COUNTS_TLS) ?
+				   SW_METRIC_MESSAGES :
+				   i;
 		a.n = news_of(news, i);
 		judge_deeds(tag, &a, &deed);
+		if (i == SW_METRIC_MESSAGES && news->charged && !deed.refused)
+			heard |= HEARD_CHARGE;
 	}
 	if (deed.refused)
 		count_verdict(tag, &a, true, deed.enforced);
-	return is_stopped(deed);
+	return is_stopped(deed) ? heard | HEARD_ENOUGH : heard;
 }
 
 static __always_inline bool is_news(const struct smtp_news *news)
 {
 	return news->charged || news->refunded || news->accepted || news->recipients ||
-	       news->rejects || news->deferrals;
+	       news->rejects || news->deferrals || news->estimated;
 }
 
 /* Reads what is new in the packet. True: it must not go on. */
@@ -266,15 +286,20 @@ static __always_inline bool hear(struct __sk_buff *skb, struct sw_session *sessi
 {
 	struct smtp_news news = {};
 	__u32 unread;
+	int heard = 0;
 
 	unread = session_read(skb, side, packet, skip, &news);
 	session_read_done(session, side, unread);
-	if (is_news(&news) && judge_news(tag, packet, &news, session->charged_ns)) {
+	if (side == SIDE_CLIENT && packet->segment.closes)
+		session_closes(session, &news);
+	if (is_news(&news))
+		heard = judge_news(tag, packet, &news, session->charged_ns);
+	if (heard & HEARD_ENOUGH) {
 		tag->state = SW_TAG_REFUSED;
 		return true;
 	}
-	if (news.charged)
-		session->charged_ns = bpf_ktime_get_boot_ns();
+	if (news.charged) /* what was not charged is not paid back */
+		session->charged_ns = heard & HEARD_CHARGE ? bpf_ktime_get_boot_ns() : 0;
 	return side == SIDE_SERVER && unread;
 }
 
@@ -308,12 +333,12 @@ static __always_inline bool client_stops(struct __sk_buff *skb, struct bpf_sock 
 	struct sw_session *session;
 	__u32 skip;
 
-	if (s->cut || (tag->flags & SW_TAG_RAW) || (!s->payload && !s->opens))
+	if (s->cut || (tag->flags & SW_TAG_RAW) || (!s->payload && !s->opens && !s->closes))
 		return false;
 	session = session_of(sk, s);
 	if (!session)
 		return enforces(bpf_ktime_get_boot_ns());
-	if (!s->payload)
+	if (!s->payload && !s->closes)
 		return false;
 	if (session_holds(session) && may_hold(tag) && !session_is_old(session, s))
 		return true;
@@ -322,7 +347,10 @@ static __always_inline bool client_stops(struct __sk_buff *skb, struct bpf_sock 
 	switch (session_claim(session, SIDE_CLIENT, s, &skip)) {
 	case ORDER_BUSY: /* the server's alone are */
 	case ORDER_OLD:
-		return false;
+		if (!s->closes)
+			return false;
+		skip = s->payload; /* nothing is new but the end */
+		break;
 	case ORDER_AHEAD:
 		if (may_hold(tag))
 			return true;
@@ -378,10 +406,14 @@ static __always_inline int smtp_out(struct __sk_buff *skb, struct bpf_sock *sk,
 SEC("cgroup_skb/egress")
 int socket_out(struct __sk_buff *skb)
 {
-	struct smtp_packet packet = {};
+	const struct view view = view_at_socket(skb);
 	struct bpf_sock *sk = skb->sk;
+	struct smtp_packet packet;
 
-	if (!sk || !smtp_packet_read(skb, &packet))
+	if (!sk || is_surely_other(skb, &view))
+		return PASS;
+	__builtin_memset(&packet, 0, sizeof(packet));
+	if (!smtp_packet_read(skb, &packet))
 		return PASS;
 	return smtp_out(skb, sk, &packet);
 }
@@ -438,6 +470,8 @@ static __always_inline bool server_stops(struct __sk_buff *skb, struct bpf_sock 
 	case ORDER_OLD:
 		return false;
 	case ORDER_AHEAD:
+		/* The order inside TLS is worth a delay only where somebody is limited by it. */
+		return session->dialogue.client != SMTP_TLS || may_hold(tag);
 	case ORDER_BUSY:
 		return true;
 	case ORDER_NEXT:

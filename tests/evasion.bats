@@ -31,7 +31,9 @@ teardown() { let_go; }
 judged() {
 	local uid=$1 before
 	shift
-	"$@"
+	run "$@"
+	[[ $output != lacking* ]] || skip "kernel lacks it (${output#lacking: })"
+	[ "$output" = answered ] || return
 	[ "$(ledger "uid:$uid" direct.connections)" = 1 ] || return
 	smtpwall block "uid:$uid"
 	before=$(syns)
@@ -55,11 +57,11 @@ judged() {
 	smtpwall block uid:2003
 	before=$(syns)
 	sleep 1.1 # for as long the SYN of an attempt that was admitted is spared
-	[ "$(ask go)" = silent ]
+	[ "$(ask go)" != answered ]
 	[ "$(syns)" = "$before" ]
 }
 
-@test "L3: a session that is older than the block goes silent, and its bytes are not counted on" {
+@test "L3: a session that is older than the block ends, and its bytes are not counted on" {
 	local bytes
 	hold 2004 "$LAB/bin/hold" $WORLD 25
 	[ "$(ask send 1000)" = sent ]
@@ -67,10 +69,8 @@ judged() {
 	smtpwall block uid:2004
 	bytes=$(ledger uid:2004 direct.bytes)
 	[ "$bytes" = 1006 ]
-	[ "$(ask ask)" = silent ]
+	[ "$(ask ask)" != answered ]
 	[ "$(ledger uid:2004 direct.bytes)" = "$bytes" ]
-	smtpwall unblock uid:2004
-	[ "$(ask ask)" = answered ]
 }
 
 @test "L4: an IPv4 address in an IPv6 socket is the same subject and the same limit" {
@@ -92,6 +92,7 @@ judged() {
 
 @test "L7: a subflow that the kernel's path manager opens belongs to who opened the connection" {
 	hold 2008 "$LAB/bin/hold" $WORLD 25 mptcp
+	[[ $REPLY != lacking* ]] || skip "kernel lacks MPTCP"
 	in_box ip mptcp endpoint add 198.51.100.11 dev eth0 subflow
 	eventually counted 2008 direct.connections 2
 	in_box ip mptcp endpoint flush
@@ -102,6 +103,7 @@ judged() {
 @test "L7: a subflow of a blocked user's connection is not opened" {
 	local before
 	hold 2009 "$LAB/bin/hold" $WORLD 25 mptcp
+	[[ $REPLY != lacking* ]] || skip "kernel lacks MPTCP"
 	smtpwall block uid:2009
 	before=$(syns)
 	in_box ip mptcp endpoint add 198.51.100.11 dev eth0 subflow
@@ -115,8 +117,6 @@ judged() {
 }
 
 @test "L9: an SMC socket that falls back to TCP is an attempt" {
-	run as_user 2011 "$DIAL" smc $WORLD 25
-	[[ $output != lacking* ]] || skip "kernel lacks SMC"
 	judged 2011 as_user 2011 "$DIAL" smc $WORLD 25
 }
 
@@ -143,11 +143,13 @@ judged() {
 }
 
 @test "L14: a socket given away by fchown in a user namespace stays its maker's" {
+	needs_user_namespaces
 	judged 2016 with_subuids 2016 "$DIAL" fchown $WORLD 25
 	[ "$(count 100001 direct.connections)" = 0 ]
 }
 
 @test "L15: two subordinate uids are one person with one limit" {
+	needs_user_namespaces
 	with_subuids 2017 setpriv --reuid 1 "$DIAL" plain $WORLD 25
 	with_subuids 2017 setpriv --reuid 2 "$DIAL" plain $WORLD 25
 	as_user 2017 "$DIAL" plain $WORLD 25
@@ -158,16 +160,19 @@ judged() {
 }
 
 @test "L16: a user who is root in a user namespace of his own is himself" {
+	needs_user_namespaces
 	judged 2018 as_user 2018 unshare --user --map-root-user -- "$DIAL" plain $WORLD 25
 }
 
 @test "L16: a user namespace in a user namespace is still its outermost owner's" {
+	needs_user_namespaces
 	judged 2019 as_user 2019 unshare --user --map-root-user -- \
 		unshare --user --map-root-user -- "$DIAL" plain $WORLD 25
 }
 
 @test "L17: a user in a network namespace that root has wired is charged, and seen by source" {
 	local pid before
+	needs_user_namespaces
 	before=$(status .unattributed.connections)
 	private_network 2020
 	judged 2020 inside_private "$DIAL" plain $WORLD 25
@@ -277,7 +282,7 @@ judged() {
 # ---- devices ----
 
 @test "L28: in a tunnel the session is judged, and counted once" {
-	tunnel
+	tunnel || skip "kernel lacks VXLAN"
 	judged 2030 as_user 2030 "$DIAL" plain 192.0.2.130 25
 	in_box ip route add 203.0.113.64/28 via 192.0.2.130
 	eventually hooked vx0
@@ -290,6 +295,7 @@ judged() {
 
 @test "L29: a device without Ethernet is counted and closed like any other" {
 	hold 0 "$LAB/bin/tun" tun0
+	[[ $REPLY != *"/dev/net/tun"* ]] || skip "kernel lacks TUN"
 	[ "$REPLY" = up ]
 	in_box ip link set tun0 up
 	in_box ip route add 203.0.113.128/25 via inet 198.51.100.2 dev tun0 onlink
@@ -385,6 +391,7 @@ judged() {
 
 @test "A3: forged packets in a private network namespace change nobody's counters" {
 	local before
+	needs_user_namespaces
 	before=$(counters)
 	as_user 2042 unshare --user --map-root-user --net -- bash -c "
 		ip link set lo up &&
@@ -457,7 +464,7 @@ judged() {
 	[ "$(ask ask)" = answered ]
 	eventually counted 2050 direct.bytes 1006
 	smtpwall block uid:2050
-	[ "$(ask ask)" = silent ]
+	[ "$(ask ask)" != answered ]
 	[ "$(ledger uid:2050 direct.bytes)" = 1006 ]
 }
 

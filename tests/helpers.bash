@@ -7,7 +7,8 @@
 # shellcheck source=tools/lab
 . "$BATS_TEST_DIRNAME/../tools/lab"
 
-setup_file() { lab_up && sink 25 && sink 587 && config 'mode = enforce' && daemon_starts; }
+setup_file() { gate_up; }
+gate_up() { lab_up && sink 25 && sink 587 && config 'mode = enforce' && daemon_starts; }
 
 setup() { new_test; }
 
@@ -31,7 +32,8 @@ teardown() {
 	done 2>/dev/null
 }
 
-teardown_file() {
+teardown_file() { gate_down; }
+gate_down() {
 	local status=0
 	daemon_ends || status=$?
 	lab_down

@@ -12,16 +12,16 @@ export DIAL=${LAB-}/bin/dial # of a world that an earlier process has made
 # More addresses, servers that greet, and a counter of the SYNs that arrive at mail ports.
 hostile_world() {
 	local port
-	in_box sysctl -qw net.ipv4.tcp_fastopen=0x5 net.mptcp.enabled=1 net.ipv4.ip_forward=1 \
+	in_box sysctl -eqw net.ipv4.tcp_fastopen=0x5 net.mptcp.enabled=1 net.ipv4.ip_forward=1 \
 		net.ipv4.ip_unprivileged_port_start=0
-	in_world sysctl -qw net.ipv4.tcp_fastopen=0x602 net.mptcp.enabled=1 \
+	in_world sysctl -eqw net.ipv4.tcp_fastopen=0x602 net.mptcp.enabled=1 \
 		net.ipv6.conf.all.seg6_enabled=1 net.ipv6.conf.eth0.seg6_enabled=1
 	in_box ip addr add 198.51.100.11/24 dev eth0
 	in_box ip addr add 198.51.100.12/24 dev eth0
 	in_box ip route add 203.0.113.1 via "$WORLD" src 198.51.100.12
 	in_world ip route add 192.0.2.0/28 via "$BOX"
-	in_box ip mptcp limits set subflow 2 add_addr_accepted 2
-	in_world ip mptcp limits set subflow 2 add_addr_accepted 2
+	in_box ip mptcp limits set subflow 2 add_addr_accepted 2 || :
+	in_world ip mptcp limits set subflow 2 add_addr_accepted 2 || :
 	in_world nft -f - <<-END
 		table inet w {
 			counter syns { }
@@ -67,7 +67,7 @@ bridge() {
 }
 
 tunnel() {
-	in_box ip link add vx0 type vxlan id 7 local "$BOX" remote "$WORLD" dstport 4789
+	in_box ip link add vx0 type vxlan id 7 local "$BOX" remote "$WORLD" dstport 4789 || return
 	in_world ip link add vx0 type vxlan id 7 local "$WORLD" remote "$BOX" dstport 4789
 	in_box ip addr add 192.0.2.129/28 dev vx0
 	in_world ip addr add 192.0.2.130/28 dev vx0
@@ -100,6 +100,10 @@ inside_private() {
 }
 
 # ---- who ----
+
+needs_user_namespaces() {
+	as_user 2999 unshare --user true || skip "kernel lacks user namespaces for users"
+}
 
 # with_subuids UID COMMAND…: root in a user namespace of its own, with a thousand subordinate uids
 with_subuids() {

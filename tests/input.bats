@@ -123,7 +123,7 @@ bad_policy() { as_it_was; printf 'policy "bad" {\n%s\n}\n' "$1" >"$policies"; re
 	bad_policy 'limits = {"1.5MB per 1h"}' '.*is no limit: write'
 	bad_policy 'limits = {"18446744073709551617 connections per 1h"}' '.*out of range: write'
 	bad_policy 'limits = {"9223372036854775807TB per 1h"}' '.*out of range: write'
-	bad_policy 'limits = {"5 messages per 1h"}' '.*not counted yet: write'
+	bad_policy 'limits = {"30% rejects per 1h"}' '.*of at least 20 messages'
 	bad_policy 'limits = {"5 connections per 1h", "6 connections per 60m"}' '.*second of connections.*remove one'
 	bad_policy "limits = {$(printf '"1 connections per %ds", ' {1..8}) \"1 connections per 9s\"}" '.*one too many'
 }
@@ -132,7 +132,7 @@ bad_policy() { as_it_was; printf 'policy "bad" {\n%s\n}\n' "$1" >"$policies"; re
 	bad_policy 'limits = {"5 connections per 1h"} action = block block_for = -5m' '.*block_for.*write a time'
 	bad_policy 'limits = {"5 connections per 1h"} action = block block_for = 0s' '.*block_for.*write a time'
 	bad_policy 'limits = {"5 connections per 1h"} action = block block_for = 9999999w' '.*block_for.*write a time'
-	bad_policy 'action = frown' "'frown'.*write deny or block"
+	bad_policy 'action = frown' "'frown'.*write deny, block or redirect"
 	bad_policy 'roads = {highway}' "'highway'.*write direct"
 	bad_policy 'user = {root}' '.*user'
 	bad_policy 'users = {"2000-1000"}' '.*2000-1000'

@@ -380,7 +380,7 @@ service_manager() {
 	start_daemon
 	use_up $U
 	mapfile -t ours < <(bpftool -j cgroup show "$LAB_CGROUP" | jq '.[].id')
-	[ ${#ours[@]} -eq 3 ]
+	[ ${#ours[@]} -eq 6 ]
 	links=$(link_ids | awk '{ print $2 }')
 	run smtpwall detach
 	[ "$status" -eq 0 ]
@@ -578,7 +578,7 @@ stand_again() { pinned links/connect4 && pinned uid_ledger && stands; }
 	bpftool link detach pinned "$(pins)/links/connect4"
 	bpftool link detach pinned "$(pins)/links/socket_out"
 	eventually stands
-	[ "$(attached)" -eq 3 ]
+	[ "$(attached)" -eq 6 ]
 	logged "'connect4' was taken off the cgroup"
 	use_up $U
 }
@@ -766,7 +766,7 @@ make_abi() {
 	stop_daemon
 	rm "$(pins)/control"
 	bpftool map create "$(pins)/control" type array key 4 value 64 entries 1 name control
-	read -ra zeros < <(printf '0 %.0s' {1..63})
+	mapfile -t zeros < <(printf '0\n%.0s' {1..63})
 	bpftool map update pinned "$(pins)/control" key 0 0 0 0 value 251 "${zeros[@]}"
 	refuses_to_start 'made by another version of smtpwall .ABI 251'
 	smtpwall detach

@@ -258,7 +258,7 @@ field() { smtpwall -j show "uid:$1" | jq ".roads.${3:-direct}.$2"; }
 	eventually blocked "uid:$U"
 	[ "$(taken "$U")" = '30 30' ]
 	is_refused "$U" $PLAIN
-	eventually grep -q TimeoutError "$LAB/$BATS_TEST_NUMBER/sister" # its packets stop as well
+	eventually grep -qE "TimeoutError|Connection(Aborted|Reset)Error" "$LAB/$BATS_TEST_NUMBER/sister" # it is cut
 	[ "$(client "$V" honest $PLAIN 30)" -eq 30 ]
 	smtpwall unblock "uid:$U"
 	[ "$(client "$U" honest $PLAIN 20)" -eq 20 ]

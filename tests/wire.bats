@@ -165,4 +165,6 @@ added() {
 	[ "$(count_ip ip:192.0.2.3)" = '1 0 1' ]
 	[ "$(count_ip ip:192.0.2.5)" = '1 0 1' ]
 	[ "$(smtpwall -j list uid | jq '[.subjects[].wire.packets] | add')" = "$(status '.wire.packets - 3')" ]
+	end_daemon
+	sanitizers_are_silent
 }

@@ -15,6 +15,8 @@
 
 #define BLOCK_DEFAULT_NS (3600ULL * 1000000000)
 #define FAULTS_MOST 100 /* in a file that is still worth looking for paths */
+#define ESCALATE_WITHIN_DEFAULT_NS (7 * 24 * BLOCK_DEFAULT_NS)
+#define MAX_BLOCKS_DEFAULT 20
 #define POLICY_FILES "[0-9][0-9]-?*.conf"
 
 /* libconfuse's callbacks carry no pointer of ours, and it is not re-entrant either. */
@@ -242,6 +244,44 @@ static void read_exempt(struct reader *r)
 		read_keys(r, cfg_getnsec(r->file, "exempt", i), r->config);
 }
 
+/* What does not go to an SMTP port is no SMTP to the programs that count it. */
+static bool is_smtp_endpoint(const struct config *config, const struct sw_endpoint *endpoint)
+{
+	size_t i;
+
+	for (i = 0; i < config->n_ports; i++)
+		if (config->ports[i] == endpoint->port)
+			return true;
+	return !endpoint->port;
+}
+
+/* Only what leaves can be redirected, and it has to be said to where. */
+static void policy_check_redirect(struct reader *r, const char *where,
+				  const struct policy_spec *policy)
+{
+	bool target = policy->redirect.port || policy->redirect6.port;
+
+	if (policy->action != SW_ACTION_REDIRECT) {
+		if (target)
+			refuse(r, where,
+			       "`redirect_to` without `action = redirect`: write that, or remove "
+			       "this");
+		return;
+	}
+	if (!target)
+		refuse(r, where,
+		       "`action = redirect` without a relay: write `redirect_to = "
+		       "\"127.0.0.1:25\"`");
+	if (!is_smtp_endpoint(r->config, &policy->redirect) ||
+	    !is_smtp_endpoint(r->config, &policy->redirect6))
+		refuse(r, where,
+		       "the relay's port is not among `ports`: write one that is, or add it there");
+	if (policy->roads != 1 << SW_ROAD_DIRECT)
+		refuse(r, where,
+		       "`action = redirect` is for the road `direct` only: write `roads = "
+		       "{direct}`");
+}
+
 static void policy_check(struct reader *r, cfg_t *section, struct policy_spec *policy)
 {
 	const char *where = section_where(r, section);
@@ -250,9 +290,17 @@ static void policy_check(struct reader *r, cfg_t *section, struct policy_spec *p
 
 	for (i = 0; i < policy->n_limits; i++)
 		limits |= !policy->limit[i].warn;
-	if (policy->action == SW_ACTION_DENY && policy->block_ns)
+	policy_check_redirect(r, where, policy);
+	if (policy->action != SW_ACTION_BLOCK && policy->block_ns)
 		refuse(r, where,
 		       "`block_for` without `action = block`: write that, or remove this");
+	if (policy->n_escalate && policy->action != SW_ACTION_BLOCK)
+		refuse(r, where, "`escalate` without `action = block`: write that, or remove this");
+	if (policy->escalate_within_ns && !policy->n_escalate)
+		refuse(r, where,
+		       "`escalate_within` without `escalate`: write that, or remove this");
+	if (!policy->escalate_within_ns)
+		policy->escalate_within_ns = ESCALATE_WITHIN_DEFAULT_NS;
 	if (policy->action != SW_ACTION_BLOCK)
 		return;
 	if (!limits)
@@ -454,6 +502,7 @@ static struct config *config_new(const char *path)
 	config->mode = SW_MODE_OBSERVE;
 	config->ipv6_prefix = 64;
 	config->max_users = 65536;
+	config->max_blocks_per_hour = MAX_BLOCKS_DEFAULT;
 	config->mail_servers_auto = true;
 	config->path = strdup(path);
 	config->cgroup = strdup("auto");

@@ -26,6 +26,8 @@ struct limit_spec {
 	uint16_t floor;	 /* of at least so many */
 };
 
+#define ESCALATE_MAX 8
+
 struct policy_spec {
 	char *name;
 	char *where; /* file:line */
@@ -37,7 +39,12 @@ struct policy_spec {
 	size_t n_limits;
 	size_t n_windows; /* of the limits, and of the messages that percentages are of */
 	enum sw_action action;
+	struct sw_endpoint redirect;  /* port 0: none */
+	struct sw_endpoint redirect6; /* likewise */
 	uint64_t block_ns;
+	uint64_t escalate_ns[ESCALATE_MAX]; /* of the second block, the third …; 0: permanent */
+	size_t n_escalate;
+	uint64_t escalate_within_ns;
 	enum sw_mode mode; /* SW_MODE_ENFORCE if it names none */
 	bool count_tls;	   /* limits also hold for messages that are estimated inside TLS */
 };
@@ -54,6 +61,7 @@ struct config {
 	struct words relays;
 	unsigned int ipv6_prefix;
 	uint32_t max_users; /* rows of uid_ledger; fixed while the maps live */
+	uint32_t max_blocks_per_hour;
 	char *cgroup;	    /* path, or "auto" */
 	char *pin_dir;
 	char *state_dir;

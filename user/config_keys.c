@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -8,7 +10,9 @@
 #include "config_keys.h"
 #include "quantity.h"
 
-#define USERS_MOST (1u << 24) /* rows of the ledger */
+#define USERS_MOST (1u << 24)				 /* rows of the ledger */
+#define BLOCKS_MOST 1000000				 /* an hour; 0: no guard */
+#define WITHIN_MOST_NS (365ULL * 24 * 3600 * 1000000000) /* the history keeps no older blocks */
 
 /* What the contract has and this version does not: the feature that is built takes its row away. */
 static const struct unbuilt {
@@ -19,17 +23,12 @@ static const struct unbuilt {
 	{ "root", "inside", "remove it" },
 	{ "root", "inside_hook", "remove it" },
 	{ "root", "site_roots", "remove it" },
-	{ "root", "max_blocks_per_hour", "remove it" },
 	{ "exempt", "units", "remove it, or name the users" },
 	{ "exempt", "sources", "remove it" },
 	{ "policy", "units", "remove it, or name the users" },
 	{ "policy", "dirs", "remove it, or name the users" },
 	{ "policy", "sources", "remove it" },
 	{ "policy", "accounts", "remove it" },
-	{ "policy", "escalate", "remove it" },
-	{ "policy", "escalate_within", "remove it" },
-	{ "policy", "redirect_to", "remove it" },
-	{ "policy", "redirect_to6", "remove it" },
 	{ "policy", "mail_to", "remove it" },
 	{ "policy", "exec", "remove it" },
 	{ "roads", "sendmail", "write direct, submission or relay" },
@@ -39,9 +38,8 @@ static const struct unbuilt {
 	{ "subject", "ip", "write uid" },
 	{ "subject", "account", "write uid" },
 	{ "subject", "domain", "write uid" },
-	{ "action", "redirect", "write deny or block" },
-	{ "action", "defer", "write deny or block" },
-	{ "action", "hold", "write deny or block" },
+	{ "action", "defer", "write deny, block or redirect" },
+	{ "action", "hold", "write deny, block or redirect" },
 };
 
 void refuse(struct reader *r, const char *where, const char *format, ...)
@@ -112,14 +110,59 @@ static void read_mode(struct reader *r, cfg_opt_t *opt, void *member)
 static void read_action(struct reader *r, cfg_opt_t *opt, void *member)
 {
 	const char *text = cfg_opt_getstr(opt);
-	enum sw_action *action = member;
+	enum sw_action *ret = member, action;
 
-	if (!strcmp(text, action_name(SW_ACTION_DENY)))
-		*action = SW_ACTION_DENY;
-	else if (!strcmp(text, action_name(SW_ACTION_BLOCK)))
-		*action = SW_ACTION_BLOCK;
-	else
-		wrong_word(r, opt, text, "deny or block");
+	for (action = SW_ACTION_DENY; action <= SW_ACTION_REDIRECT; action++) {
+		if (!strcmp(text, action_name(action))) {
+			*ret = action;
+			return;
+		}
+	}
+	wrong_word(r, opt, text, "deny, block or redirect");
+}
+
+/* "127.0.0.1:25" or "[::1]:25", as the key's family wants it. -EINVAL. */
+static int endpoint_parse(const char *text, int family, struct sw_endpoint *ret)
+{
+	const struct addrinfo hints = { .ai_family = family,
+					.ai_socktype = SOCK_STREAM,
+					.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV };
+	_cleanup_free_ char *host = strdup(text[0] == '[' ? text + 1 : text);
+	char *colon = host ? strrchr(host, ':') : NULL;
+	struct addrinfo *info;
+
+	if (!colon || (family == AF_INET6 && (text[0] != '[' || colon == host || colon[-1] != ']')))
+		return -EINVAL;
+	*colon = '\0';
+	if (family == AF_INET6)
+		colon[-1] = '\0';
+	if (getaddrinfo(host, colon + 1, &hints, &info))
+		return -EINVAL;
+	if (family == AF_INET6) {
+		const struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)info->ai_addr;
+
+		memcpy(ret->addr, &v6->sin6_addr, sizeof(ret->addr));
+		ret->port = ntohs(v6->sin6_port);
+	} else {
+		const struct sockaddr_in *v4 = (struct sockaddr_in *)info->ai_addr;
+
+		memset(ret->addr, 0, 10);
+		memset(ret->addr + 10, 0xff, 2);
+		memcpy(ret->addr + 12, &v4->sin_addr, 4);
+		ret->port = ntohs(v4->sin_port);
+	}
+	freeaddrinfo(info);
+	return ret->port ? 0 : -EINVAL;
+}
+
+static void read_redirect(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	bool v6 = !strcmp(opt->name, "redirect_to6");
+
+	if (endpoint_parse(cfg_opt_getstr(opt), v6 ? AF_INET6 : AF_INET, member) < 0)
+		refuse(r, opt_where(r, opt),
+		       "'%s' is no address and port to redirect to: write `%s = \"%s\"`",
+		       cfg_opt_getstr(opt), opt->name, v6 ? "[::1]:25" : "127.0.0.1:25");
 }
 
 static void read_subject(struct reader *r, cfg_opt_t *opt, void *member)
@@ -196,6 +239,11 @@ static void read_ipv6_prefix(struct reader *r, cfg_opt_t *opt, void *member)
 static void read_max_users(struct reader *r, cfg_opt_t *opt, void *member)
 {
 	read_number(r, opt, 1, USERS_MOST, member);
+}
+
+static void read_max_blocks(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	read_number(r, opt, 0, BLOCKS_MOST, member);
 }
 
 static void read_ports(struct reader *r, cfg_opt_t *opt, void *member)
@@ -348,6 +396,43 @@ static void read_block_for(struct reader *r, cfg_opt_t *opt, void *member)
 		       cfg_opt_getstr(opt));
 }
 
+static bool escalate_step(cfg_opt_t *opt, size_t i, uint64_t *ret_ns)
+{
+	*ret_ns = 0;
+	return (i + 1 == opt->nvalues && !strcmp(cfg_opt_getnstr(opt, i), "permanent")) ||
+	       duration_parse(cfg_opt_getnstr(opt, i), ret_ns) == 0;
+}
+
+static void read_escalate(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	struct policy_spec *policy = r->policy;
+	size_t i;
+
+	(void)member;
+	if (!opt->nvalues || opt->nvalues > ESCALATE_MAX)
+		return refuse(r, opt_where(r, opt),
+			      "`escalate` has 1 to %d steps: write them as in {2h, 24h, permanent}",
+			      ESCALATE_MAX);
+	for (i = 0; i < opt->nvalues; i++)
+		if (!escalate_step(opt, i, &policy->escalate_ns[i]))
+			return refuse(r, opt_where(r, opt),
+				      "`escalate`: '%s': write a time like 24h, 1s to 520w; only "
+				      "the last may be permanent",
+				      cfg_opt_getnstr(opt, i));
+	policy->n_escalate = opt->nvalues;
+}
+
+static void read_escalate_within(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	uint64_t *within_ns = member;
+
+	if (duration_parse(cfg_opt_getstr(opt), within_ns) < 0 || *within_ns > WITHIN_MOST_NS)
+		refuse(r, opt_where(r, opt),
+		       "`escalate_within = %s`: write a time like 7d, at "
+		       "most 52w",
+		       cfg_opt_getstr(opt));
+}
+
 static void share_wrong(struct reader *r, const char *where, const char *text, int error)
 {
 	if (error == -ENODATA)
@@ -454,6 +539,7 @@ static const struct key main_keys[] = {
 	{ "relays", true, read_words, IN_CONFIG(relays) },
 	{ "ipv6_prefix", false, read_ipv6_prefix, IN_CONFIG(ipv6_prefix) },
 	{ "max_users", false, read_max_users, IN_CONFIG(max_users) },
+	{ "max_blocks_per_hour", false, read_max_blocks, IN_CONFIG(max_blocks_per_hour) },
 	{ "cgroup", false, read_cgroup, IN_CONFIG(cgroup) },
 	{ "pin_dir", false, read_path, IN_CONFIG(pin_dir) },
 	{ "state_dir", false, read_path, IN_CONFIG(state_dir) },
@@ -476,6 +562,10 @@ static const struct key policy_keys[] = {
 	{ "limits", true, read_limits, 0 },
 	{ "action", false, read_action, IN_POLICY(action) },
 	{ "block_for", false, read_block_for, IN_POLICY(block_ns) },
+	{ "redirect_to", false, read_redirect, IN_POLICY(redirect) },
+	{ "redirect_to6", false, read_redirect, IN_POLICY(redirect6) },
+	{ "escalate", true, read_escalate, 0 },
+	{ "escalate_within", false, read_escalate_within, IN_POLICY(escalate_within_ns) },
 	{ "mode", false, read_mode, IN_POLICY(mode) },
 	{ "count_tls_estimate", false, read_flag, IN_POLICY(count_tls) },
 };

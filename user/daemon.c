@@ -17,6 +17,7 @@
 #include "mounts.h"
 #include "privileges.h"
 #include "quantity.h"
+#include "state.h"
 #include "sweep.h"
 #include "tell.h"
 
@@ -42,6 +43,7 @@ struct daemon {
 	struct maps *maps;
 	struct ifaces *ifaces;
 	struct teller *teller;
+	struct state *state;
 	struct sweep *sweep;
 	struct events *events;
 	struct tick tick[TICKS];
@@ -123,7 +125,6 @@ static void control_follow_file(struct sw_control *control, const struct config 
 static void control_started(struct sw_control *control, const struct daemon *daemon)
 {
 	control_follow_file(control, daemon->config, kernel_fresh(daemon->kernel));
-	control->daemon_pid = getpid();
 	control->started_ns = boot_ns();
 	snprintf(control->version, sizeof(control->version), "%s", SW_VERSION);
 	snprintf(control->config, sizeof(control->config), "%s", daemon->path);
@@ -223,6 +224,7 @@ static void reopen_maps(struct daemon *daemon)
 		return;
 	}
 	sweep_maps(daemon->sweep, maps);
+	state_maps(daemon->state, maps);
 	maps_close(daemon->maps);
 	daemon->maps = maps;
 }
@@ -243,6 +245,7 @@ static void tick_verify(struct daemon *daemon)
 static void tick_sweep(struct daemon *daemon)
 {
 	sweep_now(daemon->sweep);
+	state_save(daemon->state);
 }
 
 static void tick_minute(struct daemon *daemon)
@@ -371,6 +374,7 @@ static int reload_into(struct daemon *daemon)
 		return r;
 	}
 	ifaces_follow(daemon->ifaces, &config->interfaces);
+	sweep_follow(daemon->sweep, config);
 	config_free(daemon->config);
 	ruleset_free(daemon->ruleset);
 	daemon->config = config;
@@ -411,6 +415,7 @@ static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info,
 
 	(void)source;
 	sd_notify(0, "STOPPING=1");
+	state_save(daemon->state);
 	tell(daemon->teller, LOG_NOTICE, &record,
 	     "stopped by %s; the gate stands on, limits and blocks go on (`smtpwall detach` "
 	     "removes it)",
@@ -442,9 +447,41 @@ static int start_loop(struct daemon *daemon)
 	return r < 0 ? log_errno(r, "cannot make the event loop") : 0;
 }
 
-/* The policy is in force before the first hook is attached. */
+/* Also after a start that failed before it published anything. */
+static bool is_first(const struct daemon *daemon)
+{
+	struct sw_control control;
+
+	return kernel_fresh(daemon->kernel) ||
+	       (maps_control(daemon->maps, &control) == 0 && !control.generation);
+}
+
+/* The numbers of rules go on over a reboot: the next that means the slot just published. */
+static int continue_generations(struct daemon *daemon, bool first)
+{
+	uint32_t generation = state_generation(daemon->state);
+	struct sw_control control;
+	int r;
+
+	if (!first || !generation)
+		return 0;
+	r = maps_lock(daemon->maps);
+	if (r >= 0) {
+		r = maps_control(daemon->maps, &control);
+		if (r >= 0) {
+			control.generation = generation / SW_GENERATIONS * SW_GENERATIONS +
+					     SW_GENERATIONS + control.generation % SW_GENERATIONS;
+			r = maps_control_write(daemon->maps, &control);
+		}
+		maps_unlock(daemon->maps);
+	}
+	return r < 0 ? log_errno(r, "cannot write the map 'control'") : 0;
+}
+
+/* Policy and blocks are in force before the first hook is attached. */
 static int raise_gate(struct daemon *daemon)
 {
+	bool first = is_first(daemon);
 	const struct sw_ip *own;
 	size_t n_own;
 	int r;
@@ -452,7 +489,10 @@ static int raise_gate(struct daemon *daemon)
 	own = ifaces_addresses(daemon->ifaces, &n_own);
 	r = kernel_own_addresses(daemon->kernel, own, n_own);
 	r = r < 0 ? r : publish(daemon, daemon->config, daemon->ruleset);
+	r = r < 0 ? r : continue_generations(daemon, first);
 	r = r < 0 ? r : control_note_start(daemon);
+	if (r >= 0)
+		state_restore(daemon->state);
 	r = r < 0 ? r : kernel_attach(daemon->kernel);
 	/* After the hooks, so that no session slips in between. Its failures are told there. */
 	if (r >= 0 && kernel_fresh(daemon->kernel))
@@ -503,6 +543,8 @@ static int open_all(struct daemon *daemon)
 	if (r < 0)
 		return log_errno(r, "cannot open the maps in '%s'", daemon->config->pin_dir);
 	r = teller_new(daemon->config->state_dir, &daemon->teller);
+	r = r < 0 ? r
+		  : state_new(daemon->maps, daemon->teller, is_first(daemon), &daemon->state);
 	if (r < 0)
 		return log_errno(r, "cannot start");
 	return ifaces_new(&daemon->config->interfaces, &calls, &daemon->ifaces);
@@ -521,6 +563,8 @@ static int start(struct daemon *daemon)
 	if (r >= 0)
 		kernel_forget_interfaces(daemon->kernel);
 	r = r < 0 ? r : sweep_new(daemon->maps, daemon->teller, &daemon->sweep);
+	if (r >= 0)
+		sweep_follow(daemon->sweep, daemon->config);
 	r = r < 0 ? r
 		  : events_start(daemon->loop, daemon->kernel, daemon->teller, daemon->sweep,
 				 &daemon->events);
@@ -528,6 +572,7 @@ static int start(struct daemon *daemon)
 	r = r < 0 ? r : privileges_drop();
 	if (r < 0)
 		return r;
+	state_save(daemon->state);
 	status_text(daemon, text, sizeof(text));
 	tell(daemon->teller, LOG_NOTICE, &record, "smtpwalld " SW_VERSION " is up%s: %s",
 	     kernel_fresh(daemon->kernel) ? "" : " and has taken over the standing gate", text);
@@ -541,6 +586,7 @@ static void daemon_clear(struct daemon *daemon)
 		sd_event_source_disable_unref(daemon->tick[i].source);
 	events_stop(daemon->events);
 	sweep_free(daemon->sweep);
+	state_free(daemon->state);
 	ifaces_free(daemon->ifaces);
 	teller_free(daemon->teller);
 	maps_close(daemon->maps);
@@ -565,6 +611,21 @@ int daemon_run(const char *path, void (*ready)(void *userdata), void *userdata)
 		r = sd_event_loop(daemon.loop);
 		if (r < 0)
 			log_errno(r, "the event loop failed; the gate stands on");
+	}
+	daemon_clear(&daemon);
+	return r;
+}
+
+int daemon_restore(const char *path)
+{
+	struct daemon daemon = { .path = path };
+	int r = open_all(&daemon);
+
+	r = r < 0 ? r : raise_gate(&daemon);
+	if (r >= 0) {
+		state_save(daemon.state);
+		log_notice("the gate stands, with the blocks from before: smtpwalld, when it runs, "
+			   "takes it over");
 	}
 	daemon_clear(&daemon);
 	return r;

@@ -20,6 +20,12 @@ int daemon_load(const char *path, const struct sw_rules *live,
 		struct ruleset **ret_ruleset);
 
 /*
+ * For inits that start the daemon late: puts the gate up with what a reboot must not forget, and
+ * ends. What leaves by interfaces is counted once the daemon runs. Told as daemon_run().
+ */
+int daemon_restore(const char *path);
+
+/*
  * Runs until SIGTERM or SIGINT. `ready` is called once, when the gate stands. Returns 0, or
  * negative errno after telling why.
  */

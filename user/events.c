@@ -15,6 +15,7 @@ struct events {
 	struct sweep *sweep;
 	sd_event_source *source;
 	bool hinted; /* of a block, since the last sweep */
+	bool swept;  /* in this reading of the ring */
 	bool failing;
 };
 
@@ -27,6 +28,10 @@ static const struct {
 	[SW_EVENT_BLOCK] = { "block", "blocked", LOG_WARNING },
 	[SW_EVENT_REFUSE] = { "refuse", "refused", LOG_NOTICE },
 	[SW_EVENT_WOULD_REFUSE] = { "would_refuse", "would be refused", LOG_NOTICE },
+	[SW_EVENT_REDIRECT] = { "redirect", "redirected", LOG_NOTICE },
+	[SW_EVENT_GUARD] = { "guard",
+			     "NOT blocked, because max_blocks_per_hour is reached (is a policy wrong?)",
+			     LOG_ALERT },
 };
 
 static const char *const reasons[] = {
@@ -174,7 +179,11 @@ static int event_take(const struct sw_event *event, void *userdata)
 	if (event->type != SW_EVENT_BLOCK)
 		return event_tell(events, event);
 	sweep_hint(events->sweep, event);
-	events->hinted = true;
+	/* The first at once: its sessions go on meanwhile. The others after what is in the ring. */
+	if (!events->swept)
+		sweep_now(events->sweep);
+	events->hinted = events->swept;
+	events->swept = true;
 	return 0;
 }
 
@@ -190,7 +199,7 @@ static int on_ring(sd_event_source *source, int fd, uint32_t revents, void *user
 	events->failing = r < 0;
 	if (events->hinted)
 		sweep_now(events->sweep);
-	events->hinted = false;
+	events->hinted = events->swept = false;
 	return 0;
 }
 

@@ -15,7 +15,7 @@
 #include "cleanup.h"
 #include "log.h"
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 #define WRITER_WAITS_MS 200 /* the daemon has other things to do */
 #define READER_WAITS_MS 2000
 
@@ -25,6 +25,23 @@ static const char *const schema =
 	" reason TEXT, text TEXT, comm TEXT, destination TEXT, used INTEGER, pid INTEGER,"
 	" uid INTEGER, port INTEGER, until_ms INTEGER, count INTEGER);"
 	"CREATE INDEX event_time ON event (time_ms);";
+
+/*
+ * Since version 2. `held`: what the maps hold that a reboot must not forget, times as in the maps
+ * of the boot in `clock`, the one row that says when they were last seen. `offence`: blocks that
+ * the next one is longer for.
+ */
+static const char *const schema_2 =
+	"CREATE TABLE held (subject TEXT NOT NULL, road TEXT NOT NULL, until_ns INTEGER NOT NULL,"
+	" since_ns INTEGER NOT NULL, hits INTEGER NOT NULL, \"limit\" INTEGER NOT NULL,"
+	" policy INTEGER NOT NULL, made_by INTEGER NOT NULL, flags INTEGER NOT NULL,"
+	" level INTEGER NOT NULL, note TEXT NOT NULL, PRIMARY KEY (subject, road)) WITHOUT ROWID;"
+	"CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), boot TEXT NOT NULL,"
+	" boot_ns INTEGER NOT NULL, wall_ns INTEGER NOT NULL, mode INTEGER NOT NULL,"
+	" file_mode INTEGER NOT NULL, generation INTEGER NOT NULL);"
+	"CREATE TABLE offence (subject TEXT NOT NULL, policy TEXT NOT NULL,"
+	" time_ms INTEGER NOT NULL, PRIMARY KEY (subject, policy, time_ms)) WITHOUT ROWID;"
+	"PRAGMA user_version = 2;";
 
 /* The columns beside id and time_ms, in the order of the statements below. */
 static const size_t text_column[] = {
@@ -59,7 +76,7 @@ struct history {
 	sqlite3_stmt *statement[STATEMENTS];
 };
 
-static int error_of(int code)
+int history_error(int code)
 {
 	static const struct {
 		int code, error;
@@ -87,7 +104,7 @@ static int error_of(int code)
 
 static int run(struct history *h, const char *statements)
 {
-	return error_of(sqlite3_exec(h->db, statements, NULL, NULL, NULL));
+	return history_error(sqlite3_exec(h->db, statements, NULL, NULL, NULL));
 }
 
 /* One value of the first row; corruption shows here if it is anywhere. */
@@ -106,62 +123,83 @@ static int ask(struct history *h, const char *question, int *ret_number, bool *r
 		*ret_ok = text && strcmp((const char *)text, "ok") == 0;
 	}
 	sqlite3_finalize(s);
-	return r == SQLITE_DONE ? -EBADMSG : error_of(r);
+	return r == SQLITE_DONE ? -EBADMSG : history_error(r);
 }
 
-static int check(struct history *h, bool write)
+/* From the version that is there to ours, all or nothing. */
+static int migrate(struct history *h, int version)
+{
+	int r = run(h, "BEGIN IMMEDIATE");
+
+	if (r == 0 && version < 1)
+		r = run(h, schema);
+	if (r == 0 && version < 2)
+		r = run(h, schema_2);
+	if (r == 0)
+		r = run(h, "COMMIT");
+	if (r < 0)
+		run(h, "ROLLBACK");
+	return r;
+}
+
+/* The daemon writes, and makes what is missing; a command reads, or edits what is there. */
+enum access { READER, EDITOR, WRITER };
+
+static const int oldest[] = { [READER] = 1, [EDITOR] = SCHEMA_VERSION, [WRITER] = 0 };
+
+static int check(struct history *h, enum access access)
 {
 	int version = 0, r;
 	bool ok = false;
 
 	r = ask(h, "PRAGMA user_version", &version, &ok);
-	if (r == 0 && version == 0 && write)
-		r = run(h, "BEGIN IMMEDIATE") ?: run(h, schema) ?:
-		    run(h, "PRAGMA user_version = 1; COMMIT");
-	else if (r == 0 && version != SCHEMA_VERSION)
+	if (r == 0 && (version > SCHEMA_VERSION || version < oldest[access]))
 		r = -EPROTO;
-	if (r == 0 && write) {
+	if (r == 0 && access == WRITER && version < SCHEMA_VERSION)
+		r = migrate(h, version);
+	if (r == 0 && access == WRITER) {
 		r = ask(h, "PRAGMA quick_check(1)", &version, &ok);
 		if (r == 0 && !ok)
 			r = -EBADMSG;
 	}
 	return r;
 }
-_Static_assert(SCHEMA_VERSION == 1, "the number is also in check()");
+_Static_assert(SCHEMA_VERSION == 2, "the number is also in migrate() and schema_2");
 
-static int prepare(struct history *h, bool write)
+static int prepare(struct history *h, enum access access)
 {
 	size_t i;
 	int r;
 
-	for (i = write ? ADD : READ; i < STATEMENTS; i++) {
+	for (i = access == WRITER ? ADD : READ; i < STATEMENTS; i++) {
 		r = sqlite3_prepare_v3(h->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT,
 				       &h->statement[i], NULL);
 		if (r != SQLITE_OK)
-			return error_of(r);
+			return history_error(r);
 	}
 	return 0;
 }
 
-static int start(const char *path, bool write, struct history **ret)
+static int start(const char *path, enum access access, struct history **ret)
 {
+	bool write = access != READER;
 	struct history *h = calloc(1, sizeof(*h));
 	int r;
 
 	if (!h)
 		return -ENOMEM;
-	r = error_of(sqlite3_open_v2(path, &h->db,
-				     (write ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY) |
-					     SQLITE_OPEN_NOFOLLOW,
-				     NULL));
+	r = history_error(sqlite3_open_v2(path, &h->db,
+					  (write ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY) |
+						  SQLITE_OPEN_NOFOLLOW,
+					  NULL));
 	if (r == 0)
-		sqlite3_busy_timeout(h->db, write ? WRITER_WAITS_MS : READER_WAITS_MS);
-	if (r == 0 && write)
+		sqlite3_busy_timeout(h->db, access == WRITER ? WRITER_WAITS_MS : READER_WAITS_MS);
+	if (r == 0 && access == WRITER)
 		r = run(h, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL");
 	if (r == 0)
-		r = check(h, write);
+		r = check(h, access);
 	if (r == 0)
-		r = prepare(h, write);
+		r = prepare(h, access);
 	if (r < 0) {
 		history_close(h);
 		return r;
@@ -215,16 +253,25 @@ int history_open(const char *state_dir, bool write, struct history **ret)
 	if (snprintf(path, sizeof(path), "%s/%s", state_dir, SW_HISTORY_FILE) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
 	if (!write)
-		return access(path, F_OK) < 0 ? -errno : start(path, false, ret);
+		return access(path, F_OK) < 0 ? -errno : start(path, READER, ret);
 	r = make_file(state_dir, path);
 	if (r == 0)
-		r = start(path, true, ret);
+		r = start(path, WRITER, ret);
 	if (r != -EBADMSG && r != -EPROTO)
 		return r;
 	r = set_aside(path);
 	if (r == 0)
 		r = make_file(state_dir, path);
-	return r < 0 ? r : start(path, true, ret);
+	return r < 0 ? r : start(path, WRITER, ret);
+}
+
+int history_edit(const char *state_dir, struct history **ret)
+{
+	char path[PATH_MAX];
+
+	if (snprintf(path, sizeof(path), "%s/%s", state_dir, SW_HISTORY_FILE) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	return access(path, F_OK) < 0 ? -errno : start(path, EDITOR, ret);
 }
 
 void history_close(struct history *history)
@@ -237,6 +284,25 @@ void history_close(struct history *history)
 		sqlite3_finalize(history->statement[i]);
 	sqlite3_close(history->db);
 	free(history);
+}
+
+struct sqlite3 *history_db(struct history *history)
+{
+	return history->db;
+}
+
+int history_begin(struct history *history)
+{
+	return run(history, "BEGIN IMMEDIATE");
+}
+
+int history_commit(struct history *history)
+{
+	int r = run(history, "COMMIT");
+
+	if (r < 0)
+		run(history, "ROLLBACK");
+	return r;
 }
 
 static void bind_number(sqlite3_stmt *s, int at, int64_t number)
@@ -264,7 +330,7 @@ int history_add(struct history *history, const struct event_record *record)
 		memcpy(&number, base + number_column[i], sizeof(number));
 		bind_number(s, at++, number);
 	}
-	r = error_of(sqlite3_step(s));
+	r = history_error(sqlite3_step(s));
 	sqlite3_reset(s);
 	sqlite3_clear_bindings(s);
 	return r;
@@ -276,7 +342,7 @@ int history_trim(struct history *history, int64_t before_ms)
 	int r;
 
 	sqlite3_bind_int64(s, 1, before_ms);
-	r = error_of(sqlite3_step(s));
+	r = history_error(sqlite3_step(s));
 	sqlite3_reset(s);
 	return r;
 }
@@ -319,5 +385,5 @@ int history_read(struct history *history, int64_t after, int64_t since_ms,
 		r = each(&record, userdata);
 	}
 	sqlite3_reset(s);
-	return r ? r : error_of(code);
+	return r ? r : history_error(code);
 }

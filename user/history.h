@@ -34,11 +34,21 @@ struct event_record {
 };
 
 struct history;
+struct sqlite3;
 
 /* -ENOENT: nothing was written yet. What cannot be read is renamed, told, and begun anew if `write`;
  * else -EBADMSG, -EPROTO: of another version. */
 int history_open(const char *state_dir, bool write, struct history **ret);
+/* For a command that changes a little of what the daemon has begun; -ENOENT, -EPROTO as above. */
+int history_edit(const char *state_dir, struct history **ret);
 void history_close(struct history *history);
+/* The database itself, for what else the daemon keeps in it (state.c, escalate.c). */
+struct sqlite3 *history_db(struct history *history);
+/* What a result code of sqlite means as negative errno; 0: done, or a row. */
+int history_error(int code);
+/* Around many changes: they reach the disk together. */
+int history_begin(struct history *history);
+int history_commit(struct history *history);
 int history_add(struct history *history, const struct event_record *record);
 /* Forgets what is older than `before_ms`. */
 int history_trim(struct history *history, int64_t before_ms);

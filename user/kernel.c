@@ -32,7 +32,8 @@
 #define INTERFACES_MAX 1024
 
 /* A cgroup hook: a program, its place, its pin. */
-enum cgroup_hook { HOOK_CONNECT4, HOOK_CONNECT6, HOOK_SOCKET_OUT, HOOK_SOCKET_IN, CGROUP_HOOKS };
+enum cgroup_hook { HOOK_CONNECT4, HOOK_CONNECT6, HOOK_SOCKET_OUT, HOOK_SOCKET_IN,
+		   HOOK_PEERNAME4, HOOK_PEERNAME6, CGROUP_HOOKS };
 
 static const struct {
 	const char *program;
@@ -43,10 +44,12 @@ static const struct {
 	[HOOK_CONNECT6] = { "connect6", BPF_CGROUP_INET6_CONNECT, SW_PIN_CONNECT6 },
 	[HOOK_SOCKET_OUT] = { "socket_out", BPF_CGROUP_INET_EGRESS, SW_PIN_SOCKET_OUT },
 	[HOOK_SOCKET_IN] = { "socket_in", BPF_CGROUP_INET_INGRESS, SW_PIN_SOCKET_IN },
+	[HOOK_PEERNAME4] = { "peername4", BPF_CGROUP_INET4_GETPEERNAME, SW_PIN_PEERNAME4 },
+	[HOOK_PEERNAME6] = { "peername6", BPF_CGROUP_INET6_GETPEERNAME, SW_PIN_PEERNAME6 },
 };
 
 /* The tables of one generation are inner maps, made anew for each. */
-enum table { TABLE_RULES, TABLE_USERS, TABLE_GROUPS, TABLE_NETWORKS, TABLES };
+enum table { TABLE_RULES, TABLE_USERS, TABLE_SUBIDS, TABLE_GROUPS, TABLE_NETWORKS, TABLES };
 
 static const struct {
 	const char *name;	 /* of the outer map */
@@ -54,6 +57,7 @@ static const struct {
 } tables[TABLES] = {
 	[TABLE_RULES] = { "rules", "__u32", "sw_rules" },
 	[TABLE_USERS] = { "users", "__u32", "sw_intervals" },
+	[TABLE_SUBIDS] = { "subids", "__u32", "sw_subids" },
 	[TABLE_GROUPS] = { "groups", "__u32", "sw_gid_intervals" },
 	[TABLE_NETWORKS] = { "networks", "sw_network", "__u32" },
 };
@@ -346,6 +350,7 @@ static void control_here(struct sw_control *control, const struct kernel *kernel
 			 const struct config *config)
 {
 	control->abi = SW_ABI_VERSION;
+	control->daemon_pid = getpid(); /* we hold the lock: nobody may signal an old pid for it */
 	control->netns_cookie = netns_cookie();
 	control->pid_ns = namespace_inode("/proc/self/ns/pid");
 	control->user_ns = namespace_inode("/proc/self/ns/user");
@@ -616,6 +621,7 @@ static int put_generation(struct kernel *kernel, uint32_t generation, const stru
 
 	r = put_table(kernel, TABLE_RULES, slot, &ruleset->rules);
 	r = r < 0 ? r : put_table(kernel, TABLE_USERS, slot, ruleset->users);
+	r = r < 0 ? r : put_table(kernel, TABLE_SUBIDS, slot, ruleset->subids);
 	r = r < 0 ? r : put_table(kernel, TABLE_GROUPS, slot, ruleset->groups);
 	r = r < 0 ? r : put_networks(kernel, slot, ruleset);
 	if (r >= 0 && bpf_map_update_elem(bpf_map__fd(kernel->programs->maps.ports), &slot,
@@ -633,14 +639,36 @@ static const struct sw_policy *policy_of(const struct sw_rules *rules, uint32_t 
 	return NULL;
 }
 
-/* A block of a policy that is gone goes with it; that of one that only observes refuses nothing. */
-static int adapt_block(struct kernel *kernel, const struct sw_rules *rules, struct block_row *row)
+static const struct sw_limit *limit_of(const struct sw_policy *policy, uint64_t id)
+{
+	for (uint32_t i = 0; i < policy->n_limits; i++)
+		if (policy->limit[i].id == id && !policy->limit[i].warn)
+			return &policy->limit[i];
+	return NULL;
+}
+
+/* Was the limit that made the block raised or taken away? Then the next attempt is judged anew. */
+static bool limit_was_raised(const struct sw_policy *policy, const struct sw_policy *old,
+			     uint64_t id)
+{
+	const struct sw_limit *now = limit_of(policy, id), *before = old ? limit_of(old, id) : NULL;
+
+	return !now || (before && (now->max > before->max || now->percent > before->percent));
+}
+
+/*
+ * A block of a policy that is gone goes with it, and one whose limit was raised; that of a policy
+ * that only observes refuses nothing.
+ */
+static int adapt_block(struct kernel *kernel, const struct sw_rules *rules,
+		       const struct sw_rules *old, struct block_row *row)
 {
 	const struct sw_policy *policy = policy_of(rules, row->block.policy);
 
 	if (row->block.by != SW_BY_LIMIT)
 		return 0;
-	if (!policy || !(policy->roads >> row->road & 1))
+	if (!policy || !(policy->roads >> row->road & 1) ||
+	    limit_was_raised(policy, policy_of(old, row->block.policy), row->block.limit))
 		return maps_block_remove(kernel->maps, &row->subject, row->road);
 	if (policy->mode == SW_MODE_ENFORCE || (row->block.flags & SW_BLOCK_OBSERVED))
 		return 0;
@@ -648,14 +676,15 @@ static int adapt_block(struct kernel *kernel, const struct sw_rules *rules, stru
 	return maps_block_set(kernel->maps, &row->subject, row->road, &row->block);
 }
 
-static int adapt_blocks(struct kernel *kernel, const struct sw_rules *rules)
+static int adapt_blocks(struct kernel *kernel, const struct sw_rules *rules,
+			const struct sw_rules *old)
 {
 	_cleanup_free_ struct block_row *row = NULL;
 	size_t n = 0;
 	int r = maps_blocks(kernel->maps, &row, &n);
 
 	for (size_t i = 0; i < n && r >= 0; i++)
-		r = adapt_block(kernel, rules, &row[i]);
+		r = adapt_block(kernel, rules, old, &row[i]);
 	return r;
 }
 
@@ -664,18 +693,21 @@ static int adapt_blocks(struct kernel *kernel, const struct sw_rules *rules)
 static int switch_generation(struct kernel *kernel, const struct config *config,
 			     const struct ruleset *ruleset, uint32_t generation)
 {
+	_cleanup_free_ struct sw_rules *old = calloc(1, sizeof(*old));
 	struct sw_control control;
-	int r = maps_lock(kernel->maps);
+	int r = old ? maps_lock(kernel->maps) : -ENOMEM;
 
 	if (r < 0)
 		return r;
 	r = maps_control(kernel->maps, &control);
+	if (r >= 0 && control.generation)
+		r = maps_rules(kernel->maps, old);
 	if (r >= 0) {
 		control.generation = generation;
 		control.ipv6_prefix = config->ipv6_prefix;
 		r = maps_control_write(kernel->maps, &control);
 	}
-	r = r < 0 ? r : adapt_blocks(kernel, &ruleset->rules);
+	r = r < 0 ? r : adapt_blocks(kernel, &ruleset->rules, old);
 	maps_unlock(kernel->maps);
 	return r;
 }

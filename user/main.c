@@ -19,13 +19,17 @@
 enum { EXIT_USAGE = 2 };
 
 static const struct option options[] = {
-	{ "config", required_argument, NULL, 'c' }, { "foreground", no_argument, NULL, 'f' },
-	{ "check", no_argument, NULL, 'n' },	    { "help", no_argument, NULL, 'h' },
-	{ "version", no_argument, NULL, 'V' },	    {},
+	{ "config", required_argument, NULL, 'c' },
+	{ "foreground", no_argument, NULL, 'f' },
+	{ "check", no_argument, NULL, 'n' },
+	{ "restore-only", no_argument, NULL, 'r' },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, 'V' },
+	{},
 };
 
 static const char usage[] =
-	"usage: smtpwalld [-c FILE] [--foreground] [--check]\n"
+	"usage: smtpwalld [-c FILE] [--foreground] [--check] [--restore-only]\n"
 	"\n"
 	"Counts and limits outbound mail in the kernel, and keeps the gate as the machine "
 	"changes.\n"
@@ -34,6 +38,7 @@ static const char usage[] =
 	"  -c, --config FILE  the configuration (" SW_DEFAULT_CONFIG ")\n"
 	"      --foreground   stay in the foreground, log to stderr or the journal\n"
 	"      --check        check the configuration, change nothing\n"
+	"      --restore-only put the gate up with the blocks from before a reboot, and end\n"
 	"  -h, --help         this\n"
 	"      --version      the version\n";
 
@@ -172,7 +177,7 @@ int main(int argc, char **argv)
 {
 	_cleanup_free_ char *absolute = NULL;
 	const char *path = SW_DEFAULT_CONFIG;
-	bool foreground = false, only_check = false;
+	bool foreground = false, only_check = false, only_restore = false;
 	int c;
 
 	open_standard_streams();
@@ -188,6 +193,9 @@ int main(int argc, char **argv)
 			break;
 		case 'n':
 			only_check = true;
+			break;
+		case 'r':
+			only_restore = true;
 			break;
 		case 'h':
 			fputs(usage, stdout);
@@ -213,6 +221,8 @@ int main(int argc, char **argv)
 	if (absolute_path(path, &absolute) < 0)
 		return EXIT_FAILURE;
 	path = absolute;
+	if (only_restore)
+		return daemon_restore(path) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	if (foreground)
 		return daemon_run(path, ready_foreground, NULL) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	return run_background(path);

@@ -39,6 +39,9 @@ enum map {
 	MAP_UID_ALLOWED,
 	MAP_UNIT_ALLOWED,
 	MAP_ELDERS,
+	MAP_LIVE,
+	MAP_PORTS,
+	MAP_NETWORKS,
 	MAPS
 };
 
@@ -77,6 +80,9 @@ static const struct {
 	[MAP_UNIT_ALLOWED] = { "unit_allowed", sizeof(struct sw_unit), sizeof(struct sw_allowance),
 			       true, 0 },
 	[MAP_ELDERS] = { "elders", 8, sizeof(struct sw_tag), true, 0 },
+	[MAP_LIVE] = { "live", 8, sizeof(struct sw_live), false, 0 },
+	[MAP_PORTS] = { "ports", 4, sizeof(struct sw_ports), false, 0 },
+	[MAP_NETWORKS] = { "networks", 4, 4, false, 0 },
 };
 
 /* Which map holds what of a kind of subject; MAPS: nothing does. */
@@ -447,6 +453,34 @@ int maps_users(struct maps *maps, struct sw_intervals *ret)
 	return read_live(maps, MAP_USERS, sizeof(*ret), ret);
 }
 
+int maps_ports(struct maps *maps, struct sw_ports *ret)
+{
+	struct sw_control control;
+	__u32 slot;
+	int r = maps_control(maps, &control);
+
+	slot = control.generation % SW_GENERATIONS;
+	return r < 0 ? r : lookup(maps, MAP_PORTS, &slot, ret);
+}
+
+int maps_networks(struct maps *maps, int *ret_fd)
+{
+	struct sw_control control;
+	__u32 slot, id;
+	int fd, r = maps_control(maps, &control);
+
+	slot = control.generation % SW_GENERATIONS;
+	r = r < 0 ? r : lookup(maps, MAP_NETWORKS, &slot, &id);
+	if (r < 0)
+		return r;
+	fd = bpf_map_get_fd_by_id(id);
+	if (fd < 0)
+		return -errno;
+
+	*ret_fd = fd;
+	return 0;
+}
+
 /* ---- walking a map ---- */
 
 typedef int (*each_fn)(const union key *key, const void *value, void *userdata);
@@ -721,6 +755,57 @@ int maps_windows_get(struct maps *maps, const struct sw_subject *subject, __u32 
 	union key key = windows_key(subject, policy, road);
 
 	return map == MAPS ? -ENOENT : lookup(maps, map, &key, ret);
+}
+
+int maps_block_get(struct maps *maps, const struct sw_subject *subject, __u32 road,
+		   struct sw_block *ret)
+{
+	union key key = road_key(subject, road);
+
+	return lookup(maps, blocks_of[subject->kind], &key, ret);
+}
+
+/* ---- sessions ---- */
+
+int maps_session(struct maps *maps, uint64_t cookie, struct sw_live *ret)
+{
+	struct sw_tag elder;
+	int r = lookup(maps, MAP_LIVE, &cookie, ret);
+
+	if (r != -ENOENT)
+		return r;
+	r = lookup(maps, MAP_ELDERS, &cookie, &elder);
+	if (r < 0)
+		return r;
+	*ret = (struct sw_live){
+		.id = elder.flags & SW_TAG_UNIT ? elder.unit : elder.uid,
+		.kind = elder.flags & SW_TAG_UNIT ? SW_KIND_UNIT : SW_KIND_UID,
+		.road = elder.road,
+	};
+	return 0;
+}
+
+static int add_live(const union key *key, const void *value, void *userdata)
+{
+	struct sw_live *row = rows_add(userdata);
+
+	(void)key;
+	if (!row)
+		return -ENOMEM;
+	memcpy(row, value, sizeof(*row));
+	return 0;
+}
+
+int maps_live(struct maps *maps, struct sw_live **ret, size_t *ret_n)
+{
+	struct rows rows = { .row_size = sizeof(**ret) };
+	int r = collect(maps, MAP_LIVE, SW_KIND_UID, add_live, &rows);
+
+	if (r < 0)
+		return r;
+	*ret = (struct sw_live *)rows.row;
+	*ret_n = rows.n;
+	return 0;
 }
 
 /* ---- edits ---- */

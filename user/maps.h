@@ -67,6 +67,17 @@ int maps_ledger_get(struct maps *maps, const struct sw_subject *subject, struct 
 int maps_windows_get(struct maps *maps, const struct sw_subject *subject, __u32 policy, __u32 road,
 		     struct sw_windows *ret);
 
+int maps_block_get(struct maps *maps, const struct sw_subject *subject, __u32 road,
+		   struct sw_block *ret);
+
+/* Whose session is the socket? -ENOENT: nobody's that is known. */
+int maps_session(struct maps *maps, uint64_t cookie, struct sw_live *ret);
+/* All that were admitted, ended ones too. The caller frees. */
+int maps_live(struct maps *maps, struct sw_live **ret, size_t *ret_n);
+/* Of the live rules: the SMTP ports, and the networks (LPM, sw_network to SW_NET_*), to be closed. */
+int maps_ports(struct maps *maps, struct sw_ports *ret);
+int maps_networks(struct maps *maps, int *ret_fd);
+
 /* Edits; under the lock. Removing what is not there is 0. */
 int maps_block_set(struct maps *maps, const struct sw_subject *subject, enum sw_road road,
 		   const struct sw_block *block);

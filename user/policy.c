@@ -10,8 +10,10 @@
 #include "networks.h"
 #include "people.h"
 #include "policy.h"
+#include "subids.h"
 #include "who.h"
 
+#define SUBUID_FILE "/etc/subuid"
 #define EXEMPT 63 /* its number among the policies of an interval */
 _Static_assert(SW_EXEMPT_BIT == 1ULL << EXEMPT && SW_POLICIES <= EXEMPT, "one bit a policy");
 
@@ -259,6 +261,8 @@ static int compile_policy(struct compiler *c, size_t i)
 	policy->id = policy_id(spec->name);
 	policy->action = spec->action;
 	policy->mode = spec->mode;
+	policy->redirect = spec->redirect;
+	policy->redirect6 = spec->redirect6;
 	policy->count_tls = spec->count_tls;
 	policy->roads = spec->roads;
 	policy->block_ns = spec->action == SW_ACTION_BLOCK ? spec->block_ns : 0;
@@ -411,7 +415,7 @@ static int compile_tables(struct compiler *c)
 
 	r->users = malloc(sizeof(*r->users));
 	r->groups = malloc(sizeof(*r->groups));
-	if (!r->users || !r->groups)
+	if (!r->users || !r->groups || subids_load(SUBUID_FILE, c->findings, &r->subids) < 0)
 		return -ENOMEM;
 	c->n_users = edges_compile(&c->users, r->rules.anyone, r->users->start, r->users->set,
 				   SW_INTERVALS);
@@ -503,6 +507,7 @@ void ruleset_free(struct ruleset *ruleset)
 	free(ruleset->network);
 	free(ruleset->users);
 	free(ruleset->groups);
+	free(ruleset->subids);
 	free(ruleset);
 }
 
@@ -523,6 +528,7 @@ static int compile(struct compiler *c)
 	int policies, exempt, networks, error;
 	size_t i;
 
+	c->ruleset->rules.max_blocks_per_hour = c->config->max_blocks_per_hour;
 	policies = compile_policies(c);
 	exempt = compile_exempt(c);
 	networks = networks_compile(c->config, c->findings, &c->ruleset->network,

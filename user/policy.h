@@ -15,6 +15,7 @@ struct network_rule {
 struct ruleset {
 	struct sw_rules rules;
 	struct sw_intervals *users;
+	struct sw_subids *subids;
 	struct sw_gid_intervals *groups; /* by effective gid at connect() */
 	struct sw_ports ports;
 	struct network_rule *network;

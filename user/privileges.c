@@ -16,6 +16,7 @@ static const struct {
 	{ CAP_PERFMON, "programs that read the kernel's memory" },
 	{ CAP_NET_ADMIN, "attach to interfaces and cgroups, see every socket" },
 	{ CAP_SYS_ADMIN, "mount bpffs again, open maps by their number" },
+	{ CAP_SYS_PTRACE, "find the network namespaces of others, to cut sessions there" },
 	{ CAP_SYS_RESOURCE, "kernels that charge maps to the memlock limit" },
 	{ CAP_DAC_READ_SEARCH, "find a cgroup by its number" },
 	{ CAP_DAC_OVERRIDE, "user lists and a state directory that root does not own" },

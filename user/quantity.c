@@ -57,6 +57,7 @@ static const char *const modes[] = {
 static const char *const actions[] = {
 	[SW_ACTION_DENY] = "deny",
 	[SW_ACTION_BLOCK] = "block",
+	[SW_ACTION_REDIRECT] = "redirect",
 };
 
 /* Digits only, no sign. Returns what follows them, or NULL: none, or (with *ret_error) too many. */

@@ -6,6 +6,8 @@
 #include <time.h>
 
 #include "cleanup.h"
+#include "cut.h"
+#include "escalate.h"
 #include "events.h"
 #include "log.h"
 #include "quantity.h"
@@ -15,10 +17,17 @@
 #define HINTS 64	     /* blocks made between two sweeps of which we know who did it */
 #define RETIRED_AT_ONCE 1000 /* rows of windows looked at in one sweep: the loop must go on */
 #define TOLERANCE_MS 100     /* of two readings of the wall clock */
+/*
+ * A connect that was admitted just before the block ends by itself, or hangs: after a second it
+ * is cut, too (as the kernel spares its SYN for so long), and until then what comes of it.
+ */
+#define OPENING_NS SECOND_NS
+#define CUT_AGAIN_NS (3 * SECOND_NS)
 
 struct sweep {
 	struct maps *maps;
 	struct teller *teller;
+	const struct config *config;
 	struct block_row *told; /* sorted */
 	size_t n_told;
 	struct sw_event hint[HINTS];
@@ -30,7 +39,8 @@ struct sweep {
 	size_t n_idle, next_idle;
 	enum sw_kind idle_kind;
 	uint64_t idle_read_ns;
-	bool failing;
+	bool failing, cut_failing, cut_away_told;
+	bool enforced; /* the mode, when blocks were last looked at */
 };
 
 /* ---- blocks: pure ---- */
@@ -97,6 +107,164 @@ const char *block_ended(const struct sw_block *block, enum sw_mode mode, uint64_
 	return NULL;
 }
 
+/* ---- cutting ---- */
+
+static bool is_allowed(const struct allowance_row *row, size_t n, const struct block_row *block)
+{
+	for (size_t i = 0; block->block.by == SW_BY_LIMIT && i < n; i++)
+		if (!by_subject(&row[i].subject, &block->subject))
+			return true;
+	return false;
+}
+
+/* Of rows whose time it is. `age_ns`: they are not older. */
+static size_t add_targets(struct sweep *sweep, const struct block_row *row, size_t n,
+			  enum sw_mode mode, uint64_t now_ns, uint64_t age_ns,
+			  struct cut_target *target)
+{
+	_cleanup_free_ struct allowance_row *allowed = NULL;
+	size_t n_allowed = 0, n_targets = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct sw_block *block = &row[i].block;
+		uint64_t old_ns = now_ns - block->since_ns;
+
+		if (row[i].road >= SW_ROADS || old_ns > age_ns ||
+		    !cut_enforced(block, teller_policy(sweep->teller, block->policy), mode))
+			continue;
+		if (!allowed && block->by == SW_BY_LIMIT &&
+		    maps_allowances(sweep->maps, &allowed, &n_allowed) < 0)
+			continue;
+		if (is_allowed(allowed, n_allowed, &row[i]))
+			continue;
+		target[n_targets++] = (struct cut_target){
+			.subject = row[i].subject,
+			.roads = 1 << row[i].road,
+			.by_policy = block->by == SW_BY_LIMIT,
+			.opening = old_ns >= OPENING_NS,
+		};
+	}
+	return n_targets;
+}
+
+static void tell_cut(struct sweep *sweep, const struct cut_result *result, size_t blocks, int r)
+{
+	struct event_record record = EVENT("cut");
+
+	record.count = result->cut;
+	if (result->cut)
+		tell(sweep->teller, LOG_NOTICE, &record,
+		     "cut %zu live sessions of those who are blocked (%zu blocks looked at)",
+		     result->cut, blocks);
+	if (result->not_supported)
+		r = -EOPNOTSUPP;
+	if (r < 0 && !sweep->cut_failing)
+		log_errno(r, "cannot end live sessions of those who are blocked (their packets are "
+			     "dropped all the same)");
+	sweep->cut_failing = r < 0;
+	if (result->out_of_reach && !sweep->cut_away_told)
+		log_notice("some sessions of those who are blocked are, or were, in network "
+			   "namespaces that cannot be entered: if they live, their packets are "
+			   "dropped");
+	sweep->cut_away_told = sweep->cut_away_told || result->out_of_reach;
+}
+
+/* What is new, once more a little later, and all when enforcing begins. */
+static void cut_blocked(struct sweep *sweep, const struct block_row *now, size_t n_now,
+			const struct block_row *fresh, size_t n_fresh, enum sw_mode mode,
+			uint64_t now_ns)
+{
+	_cleanup_free_ struct cut_target *target = calloc(n_now + n_fresh + 1, sizeof(*target));
+	bool begins = mode == SW_MODE_ENFORCE && !sweep->enforced;
+	struct cut_result result;
+	size_t n;
+	int r;
+
+	sweep->enforced = mode == SW_MODE_ENFORCE;
+	if (!target)
+		return;
+	n = add_targets(sweep, now, n_now, mode, now_ns, begins ? UINT64_MAX : CUT_AGAIN_NS,
+			target);
+	n += add_targets(sweep, fresh, n_fresh, mode, now_ns, UINT64_MAX, target + n);
+	if (!n)
+		return;
+	r = cut(sweep->maps, target, n, &result);
+	tell_cut(sweep, &result, n, r);
+}
+
+/* ---- escalation ---- */
+
+static const struct policy_spec *spec_of(const struct sweep *sweep, const struct sw_block *block)
+{
+	const struct sw_policy *policy = teller_policy(sweep->teller, block->policy);
+
+	for (size_t i = 0; policy && sweep->config && i < sweep->config->n_policies; i++)
+		if (!strcmp(sweep->config->policy[i].name, policy->name))
+			return &sweep->config->policy[i];
+	return NULL;
+}
+
+/* Observed ones and those on trial neither count nor grow; restored ones did so before. */
+static bool escalates(const struct sw_block *block)
+{
+	return block->by == SW_BY_LIMIT &&
+	       !(block->flags & (SW_BLOCK_OBSERVED | SW_BLOCK_TRIAL | SW_BLOCK_RESTORED));
+}
+
+static __u16 level_of(struct sweep *sweep, const struct block_row *row,
+		      const struct policy_spec *policy)
+{
+	struct history *history = teller_history(sweep->teller);
+	struct subject_text who;
+	unsigned int earlier = 0;
+	int r;
+
+	if (!history)
+		return 0;
+	teller_subject(sweep->teller, &row->subject, &who);
+	r = escalate_note(history, who.canonical, policy->name, wall_ms(row->block.since_ns),
+			  policy->escalate_within_ns / 1000000, &earlier);
+	if (r < 0)
+		teller_history_failed(sweep->teller, r);
+	return escalate_level(policy, earlier);
+}
+
+/* Unless somebody has changed the block meanwhile. */
+static int lengthen(struct sweep *sweep, struct block_row *row, const struct policy_spec *policy,
+		    __u16 level)
+{
+	struct sw_block block;
+	int r = maps_block_get(sweep->maps, &row->subject, row->road, &block);
+
+	if (r < 0 || block.since_ns != row->block.since_ns || !escalates(&block))
+		return r == -ENOENT ? 0 : r;
+	block.level = level;
+	block.until_ns = escalate_until(policy, level, &block);
+	row->block = block;
+	return maps_block_set(sweep->maps, &row->subject, row->road, &block);
+}
+
+/* One block: its roads. */
+static int escalate(struct sweep *sweep, struct block_row *row, size_t n)
+{
+	const struct policy_spec *policy = spec_of(sweep, &row->block);
+	__u16 level;
+	int r;
+
+	if (!policy || !policy->n_escalate || !escalates(&row->block))
+		return 0;
+	level = level_of(sweep, row, policy);
+	if (!level)
+		return 0;
+	r = maps_lock(sweep->maps);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n && r >= 0; i++)
+		r = lengthen(sweep, &row[i], policy, level);
+	maps_unlock(sweep->maps);
+	return r;
+}
+
 /* ---- telling of a block ---- */
 
 static void roads_said(const struct block_row *row, size_t n, char *text, size_t size)
@@ -141,8 +309,9 @@ static void why_said(struct sweep *sweep, const struct sw_block *block, char *te
 	}
 	if (limit)
 		limit_words(of, limit);
-	snprintf(text, size, "over %s, policy \"%s\"", of,
-		 policy ? policy->name : "(removed meanwhile)");
+	snprintf(text, size, "over %s, policy \"%s\"%s", of,
+		 policy ? policy->name : "(removed meanwhile)",
+		 block->level ? ", not for the first time" : "");
 }
 
 static const struct sw_event *hint_of(const struct sweep *sweep, const struct block_row *row)
@@ -287,6 +456,7 @@ static int tell_changes(struct sweep *sweep, struct block_row *now, size_t n_now
 	_cleanup_free_ struct block_row *fresh = calloc(n_now + 1, sizeof(*fresh));
 	_cleanup_free_ struct block_row *gone = calloc(sweep->n_told + 1, sizeof(*gone));
 	size_t n_fresh, n_gone, n;
+	int r = 0;
 
 	if (!fresh || !gone)
 		return -ENOMEM;
@@ -294,14 +464,21 @@ static int tell_changes(struct sweep *sweep, struct block_row *now, size_t n_now
 	n_gone = blocks_missing(sweep->told, sweep->n_told, now, n_now, gone);
 	n_gone = drop_replaced(gone, n_gone, now, n_now);
 
+	cut_blocked(sweep, now, n_now, fresh, n_fresh, mode, now_ns);
+	teller_begin(sweep->teller);
 	for (size_t i = 0; i < n_gone; i += n) {
 		n = blocks_same(gone + i, n_gone - i);
 		tell_unblock(sweep, gone + i, n, mode, now_ns);
 	}
 	for (size_t i = 0; i < n_fresh; i += n) {
 		n = blocks_same(fresh + i, n_fresh - i);
-		tell_block(sweep, fresh + i, n);
+		r = r < 0 ? r : escalate(sweep, fresh + i, n);
+		if (!(fresh[i].block.flags & SW_BLOCK_RESTORED))
+			tell_block(sweep, fresh + i, n);
 	}
+	teller_end(sweep->teller);
+	if (r < 0)
+		log_errno(r, "cannot lengthen the blocks of those who were blocked before");
 	free(sweep->told);
 	sweep->told = now;
 	sweep->n_told = n_now;
@@ -498,6 +675,22 @@ static uint64_t counter(const struct sw_health *health, size_t offset)
 	return value;
 }
 
+/* A wrong policy, or an attack: an administrator should look now. */
+static void tell_guarded(struct sweep *sweep, uint64_t rise)
+{
+	struct event_record record = EVENT("guard");
+
+	if (!rise)
+		return;
+	record.count = rise;
+	record.reason = "max_blocks_per_hour";
+	tell(sweep->teller, LOG_CRIT, &record,
+	     "%llu times in the last minute a policy would have blocked, but it only warned: there "
+	     "were already %u blocks within an hour (max_blocks_per_hour). See `smtpwall blocks`: "
+	     "is a policy wrong? If not, raise it or block by hand",
+	     (unsigned long long)rise, sweep->config ? sweep->config->max_blocks_per_hour : 0);
+}
+
 static int sweep_health(struct sweep *sweep, uint64_t now_ns)
 {
 	struct sw_health health;
@@ -522,6 +715,8 @@ static int sweep_health(struct sweep *sweep, uint64_t now_ns)
 		tell(sweep->teller, LOG_WARNING, &record, "%llu %s", (unsigned long long)rise,
 		     losses[i].said);
 	}
+	tell_guarded(sweep, health.guarded - sweep->health.guarded);
+	rose = rose || health.guarded != sweep->health.guarded;
 	sweep->health = health;
 	if (rose)
 		sweep->health_told_ns = now_ns;
@@ -617,7 +812,8 @@ static int recall(struct sweep *sweep)
 		bool observed = row[i].block.flags & SW_BLOCK_OBSERVED;
 		int64_t latest_ms = observed ? would_ms : block_ms;
 
-		if (wall_ms(row[i].block.since_ns) <= latest_ms + TOLERANCE_MS)
+		if ((row[i].block.flags & SW_BLOCK_RESTORED) ||
+		    wall_ms(row[i].block.since_ns) <= latest_ms + TOLERANCE_MS)
 			row[old++] = row[i];
 	}
 	blocks_sort(row, old);
@@ -655,6 +851,11 @@ void sweep_free(struct sweep *sweep)
 	free(sweep->told);
 	free(sweep->idle);
 	free(sweep);
+}
+
+void sweep_follow(struct sweep *sweep, const struct config *config)
+{
+	sweep->config = config;
 }
 
 void sweep_maps(struct sweep *sweep, struct maps *maps)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Once a second the maps, where the facts are, are reconciled with what was told: new blocks,
- * blocks that ended, allowances and trials that ran out, counters of what was lost. Nothing
- * here changes a verdict: in the kernel a block ends by its own `until`.
+ * blocks that ended, allowances and trials that ran out, counters of what was lost. In the
+ * kernel a block ends by its own `until`. Of a new block the live sessions are cut, and who was
+ * blocked before stays so for longer.
  */
 #ifndef SMTPWALL_SWEEP_H
 #define SMTPWALL_SWEEP_H
@@ -15,6 +16,8 @@ struct sweep;
 /* Borrows both. Blocks that an earlier daemon told are not told again. */
 int sweep_new(struct maps *maps, struct teller *teller, struct sweep **ret);
 void sweep_free(struct sweep *sweep);
+/* Whose policies escalate from now on; borrowed. */
+void sweep_follow(struct sweep *sweep, const struct config *config);
 /* The maps were opened anew. */
 void sweep_maps(struct sweep *sweep, struct maps *maps);
 /* Once a second; and whenever a block may be new. */

@@ -26,6 +26,8 @@ struct user_name {
 struct teller {
 	char *state_dir;
 	struct history *history; /* NULL: cannot be written */
+	unsigned int losses;
+	bool begun; /* many things are told at once */
 	bool complained;
 	unsigned int minutes;
 	unsigned int ipv6_prefix;
@@ -84,6 +86,8 @@ static void history_lost(struct teller *teller, int error)
 	if (teller->history)
 		history_close(teller->history);
 	teller->history = NULL;
+	teller->begun = false;
+	teller->losses++;
 	if (!teller->complained)
 		log_warning("cannot write the history in '%s' (limits and blocks go on; it is "
 			    "tried again each minute): %s",
@@ -114,6 +118,35 @@ void teller_each_minute(struct teller *teller)
 	if (!teller->history || teller->minutes++ % DAY_MINUTES)
 		return;
 	r = history_trim(teller->history, wall_ms(boot_ns()) - KEEP_DAYS * DAY_MS);
+	if (r < 0)
+		history_lost(teller, r);
+}
+
+struct history *teller_history(struct teller *teller)
+{
+	return teller->history;
+}
+
+void teller_history_failed(struct teller *teller, int error)
+{
+	history_lost(teller, error);
+}
+
+unsigned int teller_history_losses(const struct teller *teller)
+{
+	return teller->losses;
+}
+
+void teller_begin(struct teller *teller)
+{
+	teller->begun = teller->history && history_begin(teller->history) == 0;
+}
+
+void teller_end(struct teller *teller)
+{
+	int r = teller->begun ? history_commit(teller->history) : 0;
+
+	teller->begun = false;
 	if (r < 0)
 		history_lost(teller, r);
 }
@@ -238,6 +271,13 @@ void teller_subject(struct teller *teller, const struct sw_subject *subject,
 			 rest ? rest + 1 : text.canonical);
 
 	*ret = text;
+}
+
+int teller_parse(const struct teller *teller, const char *canonical, struct sw_subject *ret)
+{
+	const char *hint;
+
+	return subject_parse(canonical, teller->ipv6_prefix, teller->cgroup_root, ret, &hint);
 }
 
 const struct sw_policy *teller_policy(const struct teller *teller, __u32 policy)

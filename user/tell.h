@@ -30,6 +30,13 @@ int teller_follow(struct teller *teller, const struct sw_rules *rules, unsigned 
 		  const char *cgroup_root);
 /* Opens the history if it is not open, and once a day forgets what is older than 30 days. */
 void teller_each_minute(struct teller *teller);
+/*
+ * The history, for what else is kept in its file. NULL: it cannot be written now. Who fails to
+ * write says so, and gets another one later; `losses` counts, so that it is noticed.
+ */
+struct history *teller_history(struct teller *teller);
+void teller_history_failed(struct teller *teller, int error);
+unsigned int teller_history_losses(const struct teller *teller);
 /* Time of the latest event of this name, 0: none, or no history. */
 int64_t teller_latest_ms(struct teller *teller, const char *event);
 
@@ -42,6 +49,10 @@ __attribute__((__format__(__printf__, 4, 5))) void tell(struct teller *teller, i
 							const struct event_record *record,
 							const char *format, ...);
 
+/* Around the telling of many things at once. */
+void teller_begin(struct teller *teller);
+void teller_end(struct teller *teller);
+
 /* A subject in every form that a sentence needs; all of it clean. */
 struct subject_text {
 	char canonical[SUBJECT_LEN]; /* "uid:1004" */
@@ -51,6 +62,9 @@ struct subject_text {
 };
 void teller_subject(struct teller *teller, const struct sw_subject *subject,
 		    struct subject_text *ret);
+
+/* The other way: a canonical subject. As subject_parse(). */
+int teller_parse(const struct teller *teller, const char *canonical, struct sw_subject *ret);
 
 /* NULL if the rules have no such policy or limit (any more). They live until teller_follow. */
 const struct sw_policy *teller_policy(const struct teller *teller, __u32 policy);

@@ -27,11 +27,12 @@ static __always_inline void destination_key(const struct sw_tag *tag, __u32 poli
 static __always_inline bool asks_for_destination(const struct sw_limit *limit,
 						 const struct sw_destination *to, __u64 now_ns)
 {
-	__u64 charged_ns = to->charged_ns[limit->cell & (SW_LIMITS - 1)];
+	__u32 cell = limit->cell & (SW_LIMITS - 1);
 
-	return limit->metric == SW_METRIC_DESTINATIONS &&
-	       (to->limit[limit->cell & (SW_LIMITS - 1)] != limit->id ||
-		now_ns - charged_ns >= limit->window_ns);
+	if (limit->metric != SW_METRIC_DESTINATIONS)
+		return false;
+	return !to || to->limit[cell] != limit->id ||
+	       now_ns - to->charged_ns[cell] >= limit->window_ns;
 }
 
 /*
@@ -53,15 +54,16 @@ SUBPROGRAM __u32 destination_cells(const struct sw_tag *tag, const struct attemp
 	if (!policy)
 		return 0;
 	destination_key(tag, policy->id, &a->daddr, &key);
-	bpf_map_update_elem(&destinations, &key, zeroes, BPF_NOEXIST);
+	if (note) /* only who is admitted gets a row: what is refused pushes nobody out */
+		bpf_map_update_elem(&destinations, &key, zeroes, BPF_NOEXIST);
 	to = bpf_map_lookup_elem(&destinations, &key);
-	for (i = 0; to && i < SW_LIMITS; i++) {
+	for (i = 0; i < SW_LIMITS; i++) {
 		const struct sw_limit *limit = &policy->limit[i];
 
 		if (i >= policy->n_limits || !asks_for_destination(limit, to, a->now_ns))
 			continue;
 		cells |= 1 << (limit->cell & (SW_LIMITS - 1));
-		if (!note)
+		if (!note || !to)
 			continue;
 		to->charged_ns[limit->cell & (SW_LIMITS - 1)] = a->now_ns;
 		to->limit[limit->cell & (SW_LIMITS - 1)] = limit->id;
@@ -77,8 +79,8 @@ SUBPROGRAM int destination_is_new(const struct sw_tag *tag, const struct sw_ip *
 	if (!tag || !address)
 		return false;
 	destination_key(tag, 0, address, &key);
-	return !bpf_map_lookup_elem(&destinations, &key) &&
-	       bpf_map_update_elem(&destinations, &key, zeroes, BPF_NOEXIST) == 0;
+	return !bpf_map_lookup_elem(&acquaintances, &key) &&
+	       bpf_map_update_elem(&acquaintances, &key, zeroes, BPF_NOEXIST) == 0;
 }
 
 #endif

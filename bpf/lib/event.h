@@ -7,17 +7,17 @@
 
 #define TOLD_EVERY_NS 1000000000ULL
 
+/* Messages that are inside TLS: warnings count them, limits only where the policy says so. */
+#define METRIC_ESTIMATED SW_METRICS
+
 /* What an attempt is, beside who makes it. */
 struct attempt {
 	struct sw_ip daddr __attribute__((aligned(8)));
 	__u64 now_ns;
 	__u64 n; /* how many of `metric` */
 	__u32 generation;
-	__u32 pid; /* of the task that makes it; 0: it is only known by its packets */
-	__u32 uid; /* real, of that task */
-	char comm[SW_COMM_LEN];
 	__u16 port;  /* host order */
-	__u8 metric; /* enum sw_metric */
+	__u8 metric; /* enum sw_metric, or METRIC_ESTIMATED */
 	__u8 road;   /* enum sw_road */
 	__u8 new_to; /* of a connection: cells to which its destination is new */
 };
@@ -30,6 +30,7 @@ struct outcome {
 	__u32 policy;
 	__u8 reason; /* enum sw_reason */
 	bool tell;   /* the last one was told long enough ago */
+	bool shared; /* the shared windows decided: others may have filled them */
 };
 
 static __always_inline void event_subject(const struct sw_tag *tag, struct sw_subject *subject)
@@ -65,9 +66,9 @@ SUBPROGRAM int tell(__u32 type, const struct sw_tag *tag, const struct attempt *
 	event->road = a->road;
 	event->port = a->port;
 	__builtin_memcpy(event->daddr, a->daddr.addr, sizeof(event->daddr));
-	event->pid = a->pid;
-	event->uid = a->uid;
-	__builtin_memcpy(event->comm, a->comm, sizeof(event->comm));
+	event->pid = tag->pid;
+	event->uid = tag->uid;
+	__builtin_memcpy(event->comm, tag->comm, sizeof(event->comm));
 	bpf_ringbuf_submit(event, 0);
 	return 0;
 }

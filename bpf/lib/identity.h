@@ -18,6 +18,7 @@
 
 #include "kernel.h"
 #include "maps.h"
+#include "policy.h"
 
 #define NAMESPACES_MAX 33 /* the kernel nests user namespaces at most 32 deep */
 #define CGROUPS_MAX 32
@@ -40,14 +41,35 @@ static __always_inline struct user_namespace *outermost_below(struct user_namesp
 	return NULL;
 }
 
-static __always_inline __u32 pid_namespace_of(struct task_struct *task)
+static __always_inline struct pid_namespace *pid_namespace_of(struct task_struct *task)
 {
 	struct pid *pid = BPF_CORE_READ(task, thread_pid);
 	__u32 level = BPF_CORE_READ(pid, level);
 	struct upid *numbers = (void *)pid + bpf_core_field_offset(struct pid, numbers);
 	struct upid *own = (void *)numbers + level * bpf_core_type_size(struct upid);
 
-	return BPF_CORE_READ(own, ns, ns.inum);
+	return BPF_CORE_READ(own, ns);
+}
+
+/*
+ * Whoever made the outermost pid namespace below the machine's: one that belongs to the machine's
+ * user namespace was made by root, and no user namespace below it makes its tasks the machine's.
+ */
+static __always_inline bool in_container_of_root(struct task_struct *task,
+						 const struct sw_control *control)
+{
+	struct pid_namespace *ns = pid_namespace_of(task), *parent;
+	int i;
+
+	for (i = 0; i < NAMESPACES_MAX && ns; i++) {
+		parent = BPF_CORE_READ(ns, parent);
+		if (BPF_CORE_READ(ns, ns.inum) == control->pid_ns)
+			return false;
+		if (!parent || BPF_CORE_READ(parent, ns.inum) == control->pid_ns)
+			return BPF_CORE_READ(ns, user_ns, ns.inum) == control->user_ns;
+		ns = parent;
+	}
+	return true;
 }
 
 static __always_inline bool owned_by_root(struct cgroup *cgroup)
@@ -68,6 +90,13 @@ static __always_inline __u64 unit_of(struct task_struct *task)
 	struct cgroup *parent;
 	int i;
 
+	/* What was delegated to it is one unit, whatever namespaces it makes of parts of that. */
+	for (i = 0; i < CGROUPS_MAX && !owned_by_root(cgroup); i++) {
+		parent = (void *)BPF_CORE_READ(cgroup, self.parent);
+		if (!parent || owned_by_root(parent))
+			break;
+		cgroup = parent;
+	}
 	if (BPF_CORE_READ(cgroup, self.parent))
 		return BPF_CORE_READ(cgroup, kn, id);
 
@@ -115,9 +144,10 @@ SUBPROGRAM int identify_task(struct sw_tag *tag)
 		tag->flags |= SW_TAG_FOREIGN;
 		if (tag->uid == 0)
 			tag->flags |= SW_TAG_UNIT;
-	} else if (pid_namespace_of(task) != control->pid_ns) {
-		tag->flags |= SW_TAG_FOREIGN | SW_TAG_UNIT;
 	}
+	if (in_container_of_root(task, control))
+		tag->flags |= SW_TAG_FOREIGN | SW_TAG_UNIT;
+	tag->uid = person_of(tag->uid);
 	if (tag->flags & SW_TAG_UNIT)
 		tag->unit = unit_of(task);
 	return 0;

@@ -12,6 +12,7 @@
 #include "block.h"
 #include "destination.h"
 #include "event.h"
+#include "guard.h"
 #include "ledger.h"
 #include "policy.h"
 
@@ -115,6 +116,8 @@ static __always_inline __u64 charge_of(const struct sw_limit *limit, const struc
 {
 	if (limit->warn == SW_WARN_BASE ? is_tried(a->metric) : limit->metric == a->metric)
 		return a->n;
+	if (a->metric == METRIC_ESTIMATED)
+		return limit->warn == SW_WARN_ONLY && limit->metric == SW_METRIC_MESSAGES ? a->n : 0;
 	return a->new_to >> (limit->cell & (SW_LIMITS - 1)) & 1;
 }
 
@@ -270,6 +273,7 @@ SUBPROGRAM int charge(const struct sw_tag *tag, const struct attempt *a, struct 
 	for (i = 0; i < 2 && answer == RETIRED; i++) {
 		row = i ? windows_overflow(tag->order, a->road) :
 			  windows_of(tag, policy->id, a->road);
+		o->shared = i;
 		if (row)
 			answer = windows_charge(row, policy, a, o);
 	}
@@ -344,9 +348,11 @@ static __always_inline bool row_tells(struct sw_windows *row, __u64 now_ns)
 	return true;
 }
 
-/* A policy that limits nothing and denies closes the road. */
+/* A policy that limits nothing and denies closes the road; one that redirects takes all. */
 static __always_inline bool closes_road(const struct sw_policy *policy)
 {
+	if (policy->action == SW_ACTION_REDIRECT)
+		return !policy->limited;
 	return policy->n_limits == 0 && policy->action == SW_ACTION_DENY;
 }
 
@@ -355,6 +361,7 @@ struct sentence {
 	__u8 action; /* enum sw_action */
 	__u8 mode;   /* enum sw_mode */
 	bool closes; /* it refuses all */
+	__u32 max_blocks_per_hour;
 };
 
 static __always_inline bool sentence_of(const struct sw_tag *tag, const struct attempt *a,
@@ -368,23 +375,43 @@ static __always_inline bool sentence_of(const struct sw_tag *tag, const struct a
 	s->action = policy->action;
 	s->mode = policy->mode;
 	s->closes = closes_road(policy);
+	s->max_blocks_per_hour = rules->max_blocks_per_hour;
 	o->policy = policy->id;
 	return true;
 }
 
+/* What is done with one that is over. */
+enum fate { FATE_PASS, FATE_REFUSE, FATE_REDIRECT };
+
+/* Sets the block that the policy asks for, unless there are too many of them already. */
+static __always_inline enum fate fate_block(const struct sw_tag *tag, const struct attempt *a,
+					    const struct sentence *sentence, bool enforce,
+					    const struct outcome *o)
+{
+	if (already_set(tag, a, enforce))
+		return FATE_REFUSE;
+	if (enforce && !guard_admits(sentence->max_blocks_per_hour, a->now_ns)) {
+		tell(SW_EVENT_GUARD, tag, a, o);
+		return FATE_PASS;
+	}
+	block_set(tag, a, o, enforce);
+	tell(SW_EVENT_BLOCK, tag, a, o);
+	return FATE_REFUSE;
+}
+
 /*
- * Is it over a limit? Fills `o`; `*enforce` becomes false where the policy only observes. Sets the
- * block that the policy asks for.
+ * Is it over a limit? Fills `o`; `*enforce` becomes false where the policy only observes. An enum
+ * fate.
  */
-SUBPROGRAM int refused_by_policy(const struct sw_tag *tag, const struct attempt *a, bool *enforce,
-				 struct outcome *o)
+SUBPROGRAM int judge_policy(const struct sw_tag *tag, const struct attempt *a, bool *enforce,
+			    struct outcome *o)
 {
 	struct sentence sentence;
 
 	if (!tag || !a || !enforce || !o)
-		return true;
+		return FATE_REFUSE;
 	if (!sentence_of(tag, a, &sentence, o))
-		return false;
+		return FATE_PASS;
 	if (sentence.closes) {
 		o->reason = SW_REASON_CLOSED;
 		o->tell = row_tells(windows_of(tag, o->policy, a->road), a->now_ns);
@@ -392,16 +419,14 @@ SUBPROGRAM int refused_by_policy(const struct sw_tag *tag, const struct attempt 
 		if (o->tell)
 			tell(SW_EVENT_WARN, tag, a, o);
 		o->tell = false;
-		return false;
+		return FATE_PASS;
 	}
 	if (is_allowed(tag, a->now_ns))
-		return false;
+		return FATE_PASS;
 	*enforce = *enforce && sentence.mode == SW_MODE_ENFORCE;
-	if (sentence.action == SW_ACTION_BLOCK && !already_set(tag, a, *enforce)) {
-		block_set(tag, a, o, *enforce);
-		tell(SW_EVENT_BLOCK, tag, a, o);
-	}
-	return true;
+	if (sentence.action == SW_ACTION_BLOCK && !o->shared)
+		return fate_block(tag, a, &sentence, *enforce, o);
+	return sentence.action == SW_ACTION_REDIRECT ? FATE_REDIRECT : FATE_REFUSE;
 }
 
 SUBPROGRAM int count_verdict(const struct sw_tag *tag, const struct attempt *a, __u32 refused,
@@ -430,29 +455,35 @@ SUBPROGRAM int count_verdict(const struct sw_tag *tag, const struct attempt *a, 
 }
 
 /*
- * The whole verdict on a connection (a->n is 1). True: refuse. Counts connections, refused,
- * would_refuse.
+ * The whole verdict on a connection (a->n is 1): an enum fate. Counts connections, refused,
+ * would_refuse; of one that is to be redirected nothing yet: it will be counted as `relay`.
  */
 SUBPROGRAM int judge(struct sw_tag *tag, struct attempt *a)
 {
+	enum fate fate = FATE_REFUSE;
 	struct outcome o = {};
-	bool enforce, refused;
+	bool enforce;
 
 	if (!tag || !a)
-		return true;
+		return FATE_REFUSE;
 	enforce = enforces(a->now_ns);
 	if (tag->generation != a->generation || tag->road != a->road)
 		policy_resolve(tag, a);
 	tag->road = a->road;
 	a->new_to = tag->flags & SW_TAG_SPREADS ? destination_cells(tag, a, false) : 0;
-	refused = refused_by_block(tag, a, enforce, &o) ||
-		  refused_by_policy(tag, a, &enforce, &o);
-	if (a->new_to && !(refused && enforce))
+	if (!refused_by_block(tag, a, enforce, &o))
+		fate = judge_policy(tag, a, &enforce, &o);
+	if (a->new_to && (fate == FATE_PASS || !enforce))
 		destination_cells(tag, a, true);
-	count_verdict(tag, a, refused, enforce);
-	if (refused && o.tell)
+	if (fate == FATE_REDIRECT && enforce) {
+		if (o.tell)
+			tell(SW_EVENT_REDIRECT, tag, a, &o);
+		return FATE_REDIRECT;
+	}
+	count_verdict(tag, a, fate != FATE_PASS, enforce);
+	if (fate != FATE_PASS && o.tell)
 		tell(enforce ? SW_EVENT_REFUSE : SW_EVENT_WOULD_REFUSE, tag, a, &o);
-	return refused && enforce;
+	return enforce ? fate : FATE_PASS;
 }
 
 #endif

@@ -27,8 +27,12 @@ struct user_namespace {
 	struct ns_common ns;
 };
 
+struct user_namespace;
+
 struct pid_namespace {
 	struct ns_common ns;
+	struct pid_namespace *parent;
+	struct user_namespace *user_ns;
 };
 
 struct upid {
@@ -87,6 +91,7 @@ typedef struct {
 } possible_net_t;
 
 struct sock_common {
+	unsigned char skc_ipv6only : 1;
 	possible_net_t skc_net;
 };
 
@@ -103,6 +108,8 @@ struct task_struct {
 	struct css_set *cgroups;
 	struct pid *thread_pid;
 };
+
+struct tcp_sock;
 
 #pragma clang attribute pop
 

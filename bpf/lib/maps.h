@@ -69,6 +69,20 @@ struct {
 	__array(values, struct users_inner);
 } users MAP;
 
+struct subids_inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sw_subids);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, SW_GENERATIONS);
+	__type(key, __u32);
+	__array(values, struct subids_inner);
+} subids MAP;
+
 struct groups_inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -224,6 +238,14 @@ struct {
 	__type(value, struct sw_destination);
 } destinations MAP;
 
+/* For the ledgers alone, so that who goes far and wide pushes nobody out of the map above. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct sw_destination_key);
+	__type(value, __u8);
+} acquaintances MAP;
+
 /* Sessions older than the programs, by socket cookie. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -232,6 +254,21 @@ struct {
 	__type(key, __u64);
 	__type(value, struct sw_tag);
 } elders MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u64); /* socket cookie */
+	__type(value, struct sw_live);
+} live MAP;
+
+/* How many blocks policies made in the last hour, in cell 0 (rules.max_blocks_per_hour). */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sw_windows);
+} guard MAP;
 
 /* First packets of connections without a tag, so that a retransmission is not a new one. LRU
  * is safe here: it is telemetry, no verdict depends on it. */

@@ -68,6 +68,30 @@ static __always_inline __u64 groups_find(__u32 generation, __u32 gid)
 	return table ? groups_search(table, gid) : 0;
 }
 
+/* Whose subordinate is it? Its own master, mostly. */
+SUBPROGRAM __u32 subids_search(const struct sw_subids *table, __u32 uid)
+{
+	__u32 at = 0, step;
+
+	if (!table)
+		return uid;
+	for (step = SW_SUBIDS / 2; step; step >>= 1)
+		at = step_if(table->start, at, step, SW_SUBIDS - 1, uid);
+	barrier_var(at);
+	at &= SW_SUBIDS - 1;
+	return uid < table->end[at] ? table->owner[at] : uid;
+}
+
+static __always_inline __u32 person_of(__u32 uid)
+{
+	const struct sw_control *control = control_get();
+	__u32 slot = control ? control->generation % SW_GENERATIONS : 0, zero = 0;
+	void *inner = bpf_map_lookup_elem(&subids, &slot);
+	const struct sw_subids *table = inner ? bpf_map_lookup_elem(inner, &zero) : NULL;
+
+	return table ? subids_search(table, uid) : uid;
+}
+
 SUBPROGRAM __u32 networks_search(__u32 generation, const struct sw_network *key)
 {
 	__u32 slot = generation % SW_GENERATIONS;
@@ -144,6 +168,8 @@ static __always_inline __u32 follow_flags(const struct sw_policy *policy)
 		flags |= SW_TAG_WEIGHED;
 	if (policy->limited & counted)
 		flags |= SW_TAG_COUNTED;
+	if (policy->count_tls)
+		flags |= SW_TAG_COUNTS_TLS;
 	if (policy->metrics & 1 << SW_METRIC_DESTINATIONS)
 		flags |= SW_TAG_SPREADS;
 	return flags;
@@ -161,6 +187,7 @@ SUBPROGRAM __u64 on_road(const struct sw_rules *rules, __u64 set, __u32 road)
 SUBPROGRAM int policy_resolve(struct sw_tag *tag, const struct attempt *a)
 {
 	const struct sw_rules *rules;
+	__u32 flags;
 	__u64 set;
 
 	if (!tag || !a)
@@ -172,12 +199,14 @@ SUBPROGRAM int policy_resolve(struct sw_tag *tag, const struct attempt *a)
 		set = rules->anyone;
 	else
 		set = users_find(a->generation, tag->uid) | groups_find(a->generation, tag->gid);
-	tag->flags &= ~(SW_TAG_EXEMPT | SW_TAG_WEIGHED | SW_TAG_COUNTED | SW_TAG_SPREADS);
-	if ((set & SW_EXEMPT_BIT) && !(tag->flags & (SW_TAG_FOREIGN | SW_TAG_NETNS)))
-		tag->flags |= SW_TAG_EXEMPT;
+	flags = tag->flags & ~(SW_TAG_EXEMPT | SW_TAG_WEIGHED | SW_TAG_COUNTED | SW_TAG_SPREADS | SW_TAG_COUNTS_TLS);
+	if ((set & SW_EXEMPT_BIT) && !(flags & (SW_TAG_FOREIGN | SW_TAG_NETNS)))
+		flags |= SW_TAG_EXEMPT;
 	set = on_road(rules, set, a->road);
 	tag->order = set ? first_of(set) : SW_POLICIES;
-	tag->flags |= follow_flags(policy_at(rules, tag->order));
+	/* In one store: the session's other direction, on another CPU, must not find it half made
+	 * and take the exempt for one who is not. */
+	tag->flags = flags | follow_flags(policy_at(rules, tag->order));
 	tag->generation = a->generation;
 	return 0;
 }

@@ -136,6 +136,14 @@ static __always_inline void session_server_resumes(struct sw_session *session, _
 	bpf_spin_unlock(&session->lock);
 }
 
+/* The client has sent its last byte. */
+static __always_inline void session_closes(struct sw_session *session, struct smtp_news *news)
+{
+	bpf_spin_lock(&session->lock);
+	smtp_closes(&session->dialogue, news);
+	bpf_spin_unlock(&session->lock);
+}
+
 static __always_inline void session_lose(struct sw_session *session)
 {
 	bpf_spin_lock(&session->lock);

@@ -47,6 +47,8 @@
 
 #include <smtpwall/dialogue.h>
 
+#include "rhythm.h"
+
 #ifndef __always_inline
 #define __always_inline inline __attribute__((__always_inline__))
 #endif
@@ -109,6 +111,15 @@ enum smtp_octet {
 	SMTP_ODD, /* no two servers read it alike */
 };
 
+/* Places in a line of the server. */
+enum {
+	SMTP_AT_DASH = 3,
+	SMTP_AT_TEXT = 4,
+	SMTP_AT_REST = SMTP_AT_TEXT + SMTP_READS,
+	SMTP_AT_RECORD, /* its first octet could be TLS */
+	SMTP_AT_JUNK,	/* no reply begins like that */
+};
+
 /*
  * What the bytes shown meant. The count of a session's messages is what was charged less what
  * was refunded: it is never too low, and holds what is under way. `accepted` are those that the
@@ -118,12 +129,13 @@ struct smtp_news {
 	__u32 charged;
 	__u32 refunded;
 	__u32 accepted;
-	__u32 recipients; /* 2xx to RCPT */
-	__u32 rejects;	  /* 5xx to RCPT, DATA, the final dot or BDAT */
-	__u32 deferrals;  /* 4xx to these */
+	__u16 recipients; /* 2xx to RCPT */
+	__u16 rejects;	  /* 5xx to RCPT, DATA, the final dot or BDAT */
+	__u16 deferrals;  /* 4xx to these */
+	__u16 estimated;  /* messages inside TLS, by rhythm.h */
 };
 
-/* In the kernel: each round of a loop begins with what is in memory, so that the verifier sees one. */
+/* The verifier is to see the same registers in each round of a loop: state stays in memory. */
 #define smtp_forget() asm volatile("" ::: "memory")
 
 #define SMTP_VERB(a, b, c, d) ((__u32)(a) << 24 | (b) << 16 | (c) << 8 | (d))
@@ -476,6 +488,8 @@ static __always_inline __u32 smtp_client_passes(struct sw_dialogue *d, __u32 lef
 {
 	if (smtp_client_is_read(d))
 		return 0;
+	if (d->client == SMTP_TLS)
+		return rhythm_passes(&d->tls.sent, left);
 	if (d->client == SMTP_CHUNK)
 		return smtp_chunk_passes(d, left);
 	if (d->client == SMTP_WAITING)
@@ -484,6 +498,29 @@ static __always_inline __u32 smtp_client_passes(struct sw_dialogue *d, __u32 lef
 		d->content = smtp_add(d->content, left);
 	d->dark = smtp_add(d->dark, left);
 	return left;
+}
+
+/* That was no TLS, after all, and nobody knows what it was. */
+static __always_inline void smtp_no_tls(struct sw_dialogue *d)
+{
+	d->client = SMTP_LOST;
+	d->dark = ~0U;
+	d->covers = 2;
+	d->at = SMTP_AT_JUNK;
+}
+
+static __always_inline __u32 smtp_client_record(struct sw_dialogue *d, const __u8 *buf, __u32 len,
+						struct smtp_news *news)
+{
+	struct sw_record *r = &d->tls.sent;
+	enum rhythm_octet what;
+	__u32 n = rhythm_says(r, buf, len, &what);
+
+	if (what == RHYTHM_NO_TLS)
+		smtp_no_tls(d);
+	else if (what == RHYTHM_RECORD)
+		news->estimated += rhythm_client_record(&d->tls, r->type, r->left);
+	return n;
 }
 
 /*
@@ -497,6 +534,8 @@ static __always_inline __u32 smtp_client_says(struct sw_dialogue *d, const __u8 
 	enum smtp_octet what = SMTP_GOES_ON;
 	__u32 i;
 
+	if (d->client == SMTP_TLS)
+		return smtp_client_record(d, buf, len, news);
 	if (!smtp_client_is_read(d))
 		return 0;
 	for (i = 0; i < SMTP_SHOWN && i < len && what == SMTP_GOES_ON; i++) {
@@ -645,6 +684,7 @@ static __always_inline void smtp_data_answered(struct sw_dialogue *d, struct smt
 		d->early_charge = 0;
 	} else if (d->shadow) { /* that was the reply to something else */
 		smtp_lose(d);
+		return;
 	}
 	smtp_client_goes_on(d, SMTP_COMMANDS);
 }
@@ -799,15 +839,6 @@ static __always_inline void smtp_reply(struct sw_dialogue *d, struct smtp_news *
 		smtp_in_step(d, news);
 }
 
-/* Places in a line of the server. */
-enum {
-	SMTP_AT_DASH = 3,
-	SMTP_AT_TEXT = 4,
-	SMTP_AT_REST = SMTP_AT_TEXT + SMTP_READS,
-	SMTP_AT_RECORD, /* its first octet could be TLS */
-	SMTP_AT_JUNK,	/* no reply begins like that */
-};
-
 static __always_inline void smtp_code_octet(struct sw_dialogue *d, __u8 c)
 {
 	__u8 digit = c - '0';
@@ -870,15 +901,33 @@ static __always_inline enum smtp_octet smtp_server_octet(struct sw_dialogue *d, 
 	return SMTP_GOES_ON;
 }
 
-static __always_inline int smtp_server_is_read(const struct sw_dialogue *d)
-{
-	return d->client != SMTP_UNFOLLOWED && d->client != SMTP_TLS;
-}
-
 /* How many of the next `left` bytes of the server need not be shown. */
 static __always_inline __u32 smtp_server_passes(struct sw_dialogue *d, __u32 left)
 {
-	return smtp_server_is_read(d) ? 0 : left;
+	if (d->client == SMTP_TLS)
+		return rhythm_passes(&d->tls.received, left);
+	return d->client == SMTP_UNFOLLOWED ? left : 0;
+}
+
+static __always_inline __u32 smtp_server_record(struct sw_dialogue *d, const __u8 *buf, __u32 len,
+						struct smtp_news *news)
+{
+	struct sw_record *r = &d->tls.received;
+	enum rhythm_octet what;
+	__u32 n = rhythm_says(r, buf, len, &what);
+
+	if (what == RHYTHM_NO_TLS)
+		smtp_no_tls(d);
+	else if (what == RHYTHM_RECORD)
+		news->estimated += rhythm_server_record(&d->tls, r->type, r->left);
+	return n;
+}
+
+static __always_inline void smtp_tls_begins(struct sw_dialogue *d)
+{
+	d->client = SMTP_TLS;
+	d->at = 0;
+	rhythm_begin(&d->tls);
 }
 
 static __always_inline __u32 smtp_server_says(struct sw_dialogue *d, const __u8 *buf, __u32 len,
@@ -887,17 +936,33 @@ static __always_inline __u32 smtp_server_says(struct sw_dialogue *d, const __u8 
 	enum smtp_octet what = SMTP_GOES_ON;
 	__u32 i;
 
-	if (!smtp_server_is_read(d))
+	if (d->client == SMTP_TLS)
+		return smtp_server_record(d, buf, len, news);
+	if (d->client == SMTP_UNFOLLOWED)
 		return 0;
 	for (i = 0; i < SMTP_SHOWN && i < len && what == SMTP_GOES_ON; i++) {
 		what = smtp_server_octet(d, buf[i]);
 		smtp_forget();
 	}
 	if (what == SMTP_ODD)
-		d->client = SMTP_TLS;
+		smtp_tls_begins(d);
 	else if (what == SMTP_ENDS_LINE)
 		smtp_server_line(d, news);
 	return i;
+}
+
+/*
+ * The client's FIN or RST went out, behind all its bytes. A 354 that it left unanswered brought no
+ * message; a content that was begun stays charged: the server may take it, and nobody hears.
+ */
+static __always_inline void smtp_closes(struct sw_dialogue *d, struct smtp_news *news)
+{
+	if (d->client == SMTP_TLS) {
+		news->estimated += rhythm_closes(&d->tls);
+	} else if (d->client == SMTP_CONTENT && !d->shadow && !d->content && !d->taken) {
+		news->refunded++;
+		d->client = SMTP_UNFOLLOWED;
+	}
 }
 
 #endif

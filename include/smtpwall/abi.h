@@ -48,7 +48,7 @@ enum sw_metric {
 
 enum sw_mode { SW_MODE_OBSERVE, SW_MODE_ENFORCE };
 
-enum sw_action { SW_ACTION_DENY, SW_ACTION_BLOCK };
+enum sw_action { SW_ACTION_DENY, SW_ACTION_BLOCK, SW_ACTION_REDIRECT };
 
 /* Whom we count. Only the member that belongs to the kind is set, the others are zero. */
 struct sw_subject {
@@ -174,7 +174,11 @@ struct sw_ip_road {
 enum sw_by { SW_BY_LIMIT, SW_BY_HAND };
 
 #define SW_BLOCK_OBSERVED (1u << 0) /* computed in observe mode: refuses nothing */
+#define SW_BLOCK_RESTORED (1u << 2) /* by the daemon, from before the last boot: `since_ns` may be
+				     * before it, and is then less than 0 as a signed number */
 #define SW_BLOCK_TRIAL (1u << 1)    /* made while `mode enforce --for T` ran: ends with it */
+#define SW_BLOCK_RESTORED (1u << 2) /* by the daemon, from before the last boot: `since_ns` may be
+				     * before it, and is then less than 0 as a signed number */
 
 struct sw_block {
 	__u64 until_ns; /* 0: until it is lifted */
@@ -218,6 +222,12 @@ struct sw_limit {
 };
 _Static_assert(sizeof(struct sw_limit) == 40, "sw_limit is pinned");
 
+struct sw_endpoint {
+	__u8 addr[16];
+	__u16 port; /* host order */
+	__u16 pad;
+};
+
 struct sw_policy {
 	char name[SW_NAME_LEN];
 	__u32 id;	/* 32-bit hash of the name, never 0 */
@@ -230,14 +240,16 @@ struct sw_policy {
 	__u8 count_tls; /* limits also hold for messages that are estimated inside TLS */
 	__u8 pad[5];
 	__u64 block_ns; /* block_for; 0: until it is lifted */
+	struct sw_endpoint redirect;  /* of IPv4 and mapped; port 0: none */
+	struct sw_endpoint redirect6; /* of IPv6; port 0: `redirect`, as a mapped address */
 	struct sw_limit limit[SW_LIMITS];
 };
-_Static_assert(sizeof(struct sw_policy) == 88 + SW_LIMITS * 40, "sw_policy is pinned");
+_Static_assert(sizeof(struct sw_policy) == 128 + SW_LIMITS * 40, "sw_policy is pinned");
 
 /* Value of the one entry of a rule set. A set of policies is a word: bit i is policy[i]. */
 struct sw_rules {
 	__u32 n_policies;
-	__u32 pad;
+	__u32 max_blocks_per_hour; /* 0: no guard */
 	__u64 on_road[SW_ROADS]; /* policies about this road */
 	__u64 anyone;		 /* policies that name no user and no group: also for containers */
 	/* In the order of the files: the first match decides. The last is never used: a masked index
@@ -253,6 +265,18 @@ struct sw_rules {
 struct sw_intervals {
 	__u32 start[SW_INTERVALS];
 	__u64 set[SW_INTERVALS];
+};
+
+/*
+ * Subordinate uids (subuid(5)): range i is start[i] .. end[i]-1 and belongs to owner[i]. Sorted;
+ * start[0] is 0 with an empty range, and unused ones at the end start at 0xffffffff. A set-uid
+ * program of a subordinate uid runs outside of user namespaces, so the kernel's ids do not tell.
+ */
+#define SW_SUBIDS 65536
+struct sw_subids {
+	__u32 start[SW_SUBIDS];
+	__u32 end[SW_SUBIDS];
+	__u32 owner[SW_SUBIDS];
 };
 
 #define SW_GID_INTERVALS 8192
@@ -311,6 +335,7 @@ struct sw_health {
 	__u64 window_overflow; /* attempts judged by the shared overflow windows */
 	__u64 block_overflow;  /* blocks that found no room: the window goes on refusing */
 	__u64 unparsed;	       /* SMTP packets whose TCP header could not be read */
+	__u64 guarded;	       /* blocks that max_blocks_per_hour turned into warnings */
 	__u64 renamed;	       /* sessions whose port was changed after connect(): told by packets */
 };
 
@@ -332,6 +357,8 @@ enum sw_tag_state {
 #define SW_TAG_RAW (1u << 8)	   /* no connect() announces what it sends: each SYN is judged */
 #define SW_TAG_COUNTED (1u << 9)   /* its policy limits messages or recipients, likewise */
 #define SW_TAG_SPREADS (1u << 10)  /* its policy limits destinations, likewise */
+#define SW_TAG_REDIRECTED (1u << 11) /* it reaches the relay and believes otherwise */
+#define SW_TAG_COUNTS_TLS (1u << 12) /* its policy's limits count estimates too, likewise */
 #define SW_TAG_WEIGHED (1u << 7)   /* its policy limits bytes, in the generation of `generation` */
 
 struct sw_tag {
@@ -346,7 +373,11 @@ struct sw_tag {
 	__u64 admitted_ns;
 	__u32 generation; /* of the rules that `order` is from */
 	__u32 order;	  /* of the policy that decides for it; SW_POLICIES: none */
-	__u64 reserved[5];
+	__u8 asked[16];	  /* with SW_TAG_REDIRECTED: the address that connect() asked for */
+	__u16 asked_port; /* host order */
+	__u16 pad2;
+	__u32 pid;		/* of the task that called connect(), in the machine's namespace */
+	char comm[SW_COMM_LEN]; /* and its name: the attacker's text */
 };
 _Static_assert(sizeof(struct sw_tag) == 80, "sw_tag is carried by live sockets");
 
@@ -386,6 +417,14 @@ struct sw_destination {
 	__u64 limit[SW_LIMITS];	     /* and of which limit that window was */
 };
 
+/* Sessions that were admitted, for cutting them. LRU: the arm holds those that were forgotten. */
+struct sw_live {
+	__u64 id; /* uid or cgroup */
+	__u32 kind;
+	__u32 road;
+	__u64 netns_cookie;
+};
+
 /* ---- events: hints for the daemon; the facts are in the maps ---- */
 
 enum sw_event_type {
@@ -393,6 +432,8 @@ enum sw_event_type {
 	SW_EVENT_BLOCK,
 	SW_EVENT_REFUSE,
 	SW_EVENT_WOULD_REFUSE,
+	SW_EVENT_REDIRECT,
+	SW_EVENT_GUARD, /* a block that the guard turned into a warning */
 };
 
 enum sw_reason {

@@ -12,6 +12,33 @@
 
 #define SW_DIALOGUE_RUNS 32 /* a power of two */
 
+/* One side of a TLS session: where it is in its records. */
+struct sw_record {
+	__u8 at; /* octets of the header that were read: 0..5 */
+	__u8 type;
+	__u16 left; /* octets of the body to come; of its length while that is read */
+};
+
+/* Only bpf/lib/rhythm.h reads and writes it. Lengths are those of plaintext. */
+struct sw_tls {
+	struct sw_record sent, received;
+	__u8 state;    /* enum rhythm */
+	__u8 turn;     /* it is the client's */
+	__u8 ciphered; /* the client has changed to its new cipher */
+	__u8 overhead; /* octets that encryption adds; 0: not known, the handshake goes on */
+	__u8 known;    /* the length of a short reply was seen */
+	__u8 apart;    /* the client sends DATA in a turn of its own */
+	__u8 any;      /* a message was counted */
+	__u8 records;  /* of the client's turn */
+	__u8 pad[2];
+	__u16 last;   /* octets of its last record */
+	__u16 reply;  /* octets of the shortest reply */
+	__u16 answer; /* octets of this reply */
+	__u32 octets; /* of the client's turn */
+	__u16 before; /* of the last long one, at most 65535 */
+	__u16 mail;   /* of the turn that began the last envelope */
+};
+
 struct sw_dialogue {
 	/* The client's side. */
 	__u8 client;	   /* enum smtp_client: how its next byte is to be read */
@@ -56,10 +83,11 @@ struct sw_dialogue {
 
 	union {
 		__u8 run[SW_DIALOGUE_RUNS]; /* unanswered commands: kind << 4 | how many */
-		__u64 tls[SW_DIALOGUE_RUNS / 8];
+		struct sw_tls tls;
 	};
 	__u64 reserved[1];
 };
+_Static_assert(sizeof(struct sw_tls) == SW_DIALOGUE_RUNS, "sw_tls takes the place of the queue");
 _Static_assert(sizeof(struct sw_dialogue) == 112, "sw_dialogue is carried by live sockets");
 
 #endif

@@ -19,6 +19,8 @@
 #define SW_PIN_CONNECT6 "links/connect6"
 #define SW_PIN_SOCKET_OUT "links/socket_out"
 #define SW_PIN_SOCKET_IN "links/socket_in"
+#define SW_PIN_PEERNAME4 "links/peername4"
+#define SW_PIN_PEERNAME6 "links/peername6"
 #define SW_PIN_EGRESS "links/egress_%u" /* ifindex; TCX links only */
 #define SW_PIN_CLSACT "links/clsact_%u"		  /* marks: our filter is on this interface */
 #define SW_PIN_CLSACT_OURS "links/clsact_made_%u" /* and: the qdisc is ours too */

@@ -42,6 +42,7 @@ static inline int end_errno(const char *what)
 		return end(REFUSED, NULL);
 	case EPROTONOSUPPORT:
 	case ENOPROTOOPT:
+	case EOPNOTSUPP:
 	case EAFNOSUPPORT:
 	case ENOSYS:
 		return end(LACKING, text);

@@ -138,7 +138,7 @@ static int by_ring(int fd, const union address *to, socklen_t size)
 	char *sq, *cq;
 
 	if (ring < 0)
-		return -1;
+		exit(end(LACKING, "io_uring"));
 	sq = mmap(NULL, p.sq_off.array + p.sq_entries * 4, PROT_READ | PROT_WRITE, MAP_SHARED, ring,
 		  IORING_OFF_SQ_RING);
 	cq = mmap(NULL, p.cq_off.cqes + p.cq_entries * sizeof(*cqe), PROT_READ | PROT_WRITE,

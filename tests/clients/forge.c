@@ -36,10 +36,19 @@ static uint16_t folded(uint32_t sum)
 static void make(struct packet *p, in_addr_t from, in_addr_t to, uint16_t port, unsigned int nth)
 {
 	*p = (struct packet){
-		.ip = { .version = 4, .ihl = 5, .tot_len = htons(sizeof(*p)), .ttl = 64,
-			.protocol = IPPROTO_TCP, .saddr = from, .daddr = to },
-		.tcp = { .source = htons(20000 + nth), .dest = htons(port), .seq = htonl(nth),
-			 .doff = 5, .syn = 1, .window = htons(1024) },
+		.ip = { .version = 4,
+			.ihl = 5,
+			.tot_len = htons(sizeof(*p)),
+			.ttl = 64,
+			.protocol = IPPROTO_TCP,
+			.saddr = from,
+			.daddr = to },
+		.tcp = { .source = htons(20000 + nth),
+			 .dest = htons(port),
+			 .seq = htonl(nth),
+			 .doff = 5,
+			 .syn = 1,
+			 .window = htons(1024) },
 	};
 	p->ip.check = folded(sum16(&p->ip, sizeof(p->ip), 0));
 	p->tcp.check = folded(sum16(&p->tcp, sizeof(p->tcp),

@@ -749,11 +749,45 @@ static bool too_low(const unsigned char *input, size_t size)
 	return s.total.charged < s.server.messages;
 }
 
+/* Both sides say anything: every byte is taken, and no more is refunded than was charged. */
+static bool stuck_or_below_zero(const unsigned char *input, size_t size)
+{
+	struct choices c = { input, input + size };
+	struct smtp_news news = {};
+	struct sw_dialogue d;
+	__u8 shown[SMTP_SHOWN];
+	bool client = false;
+	size_t left, n;
+
+	smtp_begin(&d, perhaps(&c, 32));
+	while (c.at < c.end) {
+		client ^= perhaps(&c, 128);
+		left = choose(&c, 100);
+		left = left < (size_t)(c.end - c.at) ? left : (size_t)(c.end - c.at);
+		while (left) {
+			n = client ? smtp_client_passes(&d, left, &news)
+				   : smtp_server_passes(&d, left);
+			c.at += n;
+			left -= n;
+			n = left < sizeof(shown) ? left : sizeof(shown);
+			memcpy(shown, c.at, n);
+			n = client ? smtp_client_says(&d, shown, n, &news)
+				   : smtp_server_says(&d, shown, n, &news);
+			c.at += n;
+			left -= n;
+		}
+	}
+	smtp_closes(&d, &news);
+	return news.refunded > news.charged || news.accepted > news.charged;
+}
+
 int LLVMFuzzerTestOneInput(const unsigned char *input, size_t size);
 int LLVMFuzzerTestOneInput(const unsigned char *input, size_t size)
 {
-	bool (*wrong)(const unsigned char *, size_t) =
-		size && input[0] % 4 == 0 ? miscounted : too_low;
+	static bool (*const properties[])(const unsigned char *, size_t) = {
+		miscounted, stuck_or_below_zero, too_low, too_low, too_low,
+	};
+	bool (*wrong)(const unsigned char *, size_t) = properties[size ? input[0] % 5 : 0];
 
 	if (!size || !wrong(input + 1, size - 1))
 		return 0;

@@ -34,6 +34,7 @@ static struct {
 	volatile struct witness *witness;
 	int ip_ledger, uid_ledger, ip_blocks, syns, health;
 	__u32 wire_mark;
+	bool lacks_tcx;
 	size_t counted, refused, cut;
 } t;
 
@@ -79,8 +80,9 @@ static int stand_witness(void)
 {
 	int map = shared_map("witness", sizeof(struct witness), (void **)&t.witness);
 	int program = map < 0 ? map : witness_program(map);
-	int link = program < 0 ? program :
-				 bpf_link_create(program, world.wire, (enum bpf_attach_type)47, NULL);
+	int link = program < 0
+			   ? program
+			   : bpf_link_create(program, world.wire, (enum bpf_attach_type)47, NULL);
 
 	return link < 0 ? -errno : 0;
 }
@@ -90,7 +92,7 @@ static int stand_witness(void)
 static void block_source(const char *address, size_t size, enum sw_road road)
 {
 	struct sw_ip_road key = { .road = road };
-	const struct sw_block block = { .by = SW_BY_HAND };
+	const struct sw_block block = { .since_ns = 1, .by = SW_BY_HAND };
 
 	memcpy(key.addr, address, size);
 	CHECK_EQ(bpf_map_update_elem(t.ip_blocks, &key, &block, BPF_ANY), 0);
@@ -114,8 +116,11 @@ static bool is_blocked(const struct sw_ip *source, enum sw_road road)
 static bool up(void)
 {
 	struct sw_control control;
+	int r;
 
-	if (t.forward)
+	if (t.lacks_tcx)
+		skip("kernel lacks TCX, by which the test looks at what has passed");
+	if (t.forward || t.lacks_tcx)
 		return t.forward > 0;
 	if (!world_open(SETTINGS, POLICIES))
 		return false;
@@ -124,11 +129,15 @@ static bool up(void)
 	t.ip_blocks = world_map("ip_blocks");
 	t.syns = world_map("syns");
 	t.health = world_map("health");
-	if (!CHECK_EQ(maps_control(world.maps, &control), 0) || !CHECK_EQ(stand_witness(), 0))
+	r = stand_witness();
+	t.lacks_tcx = r == -EINVAL;
+	if (t.lacks_tcx)
+		return up();
+	if (!CHECK_EQ(r, 0) || !CHECK_EQ(maps_control(world.maps, &control), 0))
 		return false;
 	t.wire_mark = control.wire_mark;
-	t.tagging = tagging_program(world.egress, BPF_PROG_TYPE_SCHED_CLS, world_map("tags"),
-				    &t.tag);
+	t.tagging =
+		tagging_program(world.egress, BPF_PROG_TYPE_SCHED_CLS, world_map("tags"), &t.tag);
 	t.forward = forward_program();
 	if (!CHECK(t.tagging >= 0) || !CHECK(t.forward >= 0))
 		return false;
@@ -260,8 +269,9 @@ static bool check_sent(const struct frame *f, bool enforce, enum sw_road road)
 	struct sw_ledger row = {};
 	int r;
 
-	*t.tag = (struct sw_tag){ .version = 1, .state = SW_TAG_ADMITTED, .road = road,
-				  .uid = TAGGED_UID };
+	*t.tag = (struct sw_tag){
+		.version = 1, .state = SW_TAG_ADMITTED, .road = road, .uid = TAGGED_UID
+	};
 	r = run(t.tagging, f, 0, 2); /* twice: as by a second device below the first */
 	if (r == -EINVAL)
 		return true;
@@ -275,7 +285,8 @@ static bool check_sent(const struct frame *f, bool enforce, enum sw_road road)
 		return show(f);
 	if (!truth.smtp || shot)
 		return true;
-	return (CHECK_EQ(row.wire.packets, truth.segments) && CHECK_EQ(row.wire.bytes, truth.bytes) &&
+	return (CHECK_EQ(row.wire.packets, truth.segments) &&
+		CHECK_EQ(row.wire.bytes, truth.bytes) &&
 		CHECK_EQ(row.wire.connections, truth.opens) &&
 		check_row(&truth, road, truth.opens)) ||
 	       show(f);
@@ -285,11 +296,12 @@ static bool check_sent(const struct frame *f, bool enforce, enum sw_road road)
 
 static struct recipe usual(unsigned int version)
 {
-	struct recipe r = { .version = version, .sport = 40000, .dport = 25, .flags = ACK | PUSH,
-			    .payload = 7 };
+	struct recipe r = {
+		.version = version, .sport = 40000, .dport = 25, .flags = ACK | PUSH, .payload = 7
+	};
 
 	random_addresses(&r);
-	r.src[version == 4 ? 3 : 7] = 5;  /* not blocked */
+	r.src[version == 4 ? 3 : 7] = 5; /* not blocked */
 	memcpy(r.dst, version == 4 ? "\xcb\0\x71\1" : "\x20\x01\x0d\xb8\0\2", version == 4 ? 4 : 6);
 	r.seq = chance();
 	return r;
@@ -443,8 +455,9 @@ TEST(a_packet_of_many_segments_counts_as_those)
 	static const struct {
 		__u32 segs, size, payload, segments;
 	} gso[] = {
-		{ 0, 0, 1000, 1 },   { 7, 1448, 1000, 7 }, { 0, 100, 1000, 10 }, { 0, 100, 1001, 11 },
-		{ 0, 1448, 1000, 1 }, { 0, 1448, 0, 1 },    { 3, 0, 10, 3 },
+		{ 0, 0, 1000, 1 },    { 7, 1448, 1000, 7 }, { 0, 100, 1000, 10 },
+		{ 0, 100, 1001, 11 }, { 0, 1448, 1000, 1 }, { 0, 1448, 0, 1 },
+		{ 3, 0, 10, 3 },
 	};
 	struct recipe r = usual(4);
 
@@ -593,7 +606,7 @@ TEST(a_block_ends_by_its_own_time)
 {
 	struct sw_ip_road key = { .addr = { [10] = 0xff, 0xff, 10, 1, 0, 6 },
 				  .road = SW_ROAD_DIRECT };
-	struct sw_block block = { .by = SW_BY_HAND, .until_ns = boot_ns() + 3600000000000 };
+	struct sw_block block = { .since_ns = 1, .by = SW_BY_HAND, .until_ns = boot_ns() + 3600000000000 };
 	struct recipe r = usual(4);
 	struct frame f = {};
 	__u32 seen;
@@ -620,7 +633,8 @@ TEST(a_block_ends_by_its_own_time)
 
 static int packet_socket(void)
 {
-	const struct sockaddr_ll wire = { .sll_family = AF_PACKET, .sll_ifindex = world.wire,
+	const struct sockaddr_ll wire = { .sll_family = AF_PACKET,
+					  .sll_ifindex = world.wire,
 					  .sll_protocol = htons(ETH_P_ALL) };
 	const unsigned int mark = MAGIC, yes = 1;
 	_cleanup_close_ int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
@@ -639,7 +653,8 @@ static bool packet_sent(int fd, const struct frame *f, size_t linear)
 	struct iovec part[] = { { &header, sizeof(header) }, { (void *)f->data, f->size } };
 	__u32 seen = t.witness->seen;
 
-	if (writev(fd, part, ARRAY_SIZE(part)) < 0 && errno != ENOBUFS) /* also of what the witness drops */
+	if (writev(fd, part, ARRAY_SIZE(part)) < 0 &&
+	    errno != ENOBUFS) /* also of what the witness drops */
 		return CHECK_EQ(errno, 0);
 	return t.witness->seen != seen;
 }

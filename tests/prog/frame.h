@@ -34,8 +34,8 @@ struct recipe {
 	unsigned int extensions;
 	__u8 extension[EXTENSIONS_MAX];
 	__u8 extension_length[EXTENSIONS_MAX]; /* as in its header */
-	__u16 fragment; /* offset in units of 8 bytes */
-	__u8 protocol;	/* 0: TCP */
+	__u16 fragment;			       /* offset in units of 8 bytes */
+	__u8 protocol;			       /* 0: TCP */
 	__u8 src[16], dst[16];
 	__u16 sport, dport;
 	__u32 seq;
@@ -208,8 +208,8 @@ static inline void random_addresses(struct recipe *r)
 {
 	if (r->version == 4) {
 		memcpy(r->src, (__u8[]){ 10, 1, 0, once_in(8) ? 25 : below(8) }, 4);
-		memcpy(r->dst, (__u8[]){ once_in(4) ? 192 : 203, 0, once_in(2) ? 2 : 113, below(4) },
-		       4);
+		memcpy(r->dst,
+		       (__u8[]){ once_in(4) ? 192 : 203, 0, once_in(2) ? 2 : 113, below(4) }, 4);
 		return;
 	}
 	memcpy(r->src, "\x20\x01\x0d\xb8\0\1\0\0\0\0\0\0\0\0\0\1", 16);
@@ -237,8 +237,8 @@ static inline void random_recipe(struct recipe *r)
 {
 	static const __u16 ports[] = { 25, 25, 25, 465, 587, 80, 443, 2525, 24, 26, 6400 };
 	static const __u16 tags[] = { ETH_P_8021Q, ETH_P_8021AD };
-	static const __u8 flags[] = { SYN, SYN, SYN | ACK, ACK, ACK | PUSH, FIN | ACK, RST, RST | ACK,
-				      SYN | RST, 0 };
+	static const __u8 flags[] = { SYN,	 SYN, SYN | ACK, ACK,	    ACK | PUSH,
+				      FIN | ACK, RST, RST | ACK, SYN | RST, 0 };
 
 	*r = (struct recipe){ .version = once_in(2) ? 4 : 6 };
 	r->tags = once_in(4) ? 1 + below(TAGS_MAX) : 0;
@@ -295,6 +295,16 @@ static inline void cut_short(struct frame *f)
 		f->size = least + below((f->size < 140 ? f->size : 140) - least);
 }
 
+/* The station that it goes to has an address that looks like the beginning of an IP packet. */
+static inline void random_station(struct frame *f)
+{
+	f->data[0] = (once_in(2) ? 0x40 : 0x60) | below(16);
+	if (once_in(2))
+		poke16(f, 2, f->size);
+	if (once_in(2))
+		poke16(f, 4, f->size - 40);
+}
+
 /* Attackers know the format: most frames are right but for one thing. */
 static inline void random_frame(struct frame *f)
 {
@@ -306,6 +316,8 @@ static inline void random_frame(struct frame *f)
 		mutate(f);
 	if (once_in(8))
 		cut_short(f);
+	if (once_in(8))
+		random_station(f);
 	f->gso_segs = once_in(5) ? below(50) : 0;
 	f->gso_size = once_in(5) ? below(1500) : 0;
 }

@@ -12,8 +12,11 @@
 #include <stddef.h>
 
 #define I(code_, dst_, src_, off_, imm_)                                                           \
-	((struct bpf_insn){ .code = (code_), .dst_reg = (dst_), .src_reg = (src_),                 \
-			    .off = (off_), .imm = (imm_) })
+	((struct bpf_insn){ .code = (code_),                                                       \
+			    .dst_reg = (dst_),                                                     \
+			    .src_reg = (src_),                                                     \
+			    .off = (off_),                                                         \
+			    .imm = (imm_) })
 
 #define MOVE(dst, src) I(BPF_ALU64 | BPF_MOV | BPF_X, dst, src, 0, 0)
 #define SET(dst, imm) I(BPF_ALU64 | BPF_MOV | BPF_K, dst, 0, 0, imm)
@@ -25,7 +28,8 @@
 #define CALL(helper) I(BPF_JMP | BPF_CALL, 0, 0, 0, helper)
 #define EXIT I(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
 /* Two instructions each. */
-#define MAP_FD(dst, fd) I(BPF_LD | BPF_DW | BPF_IMM, dst, BPF_PSEUDO_MAP_FD, 0, fd), I(0, 0, 0, 0, 0)
+#define MAP_FD(dst, fd)                                                                            \
+	I(BPF_LD | BPF_DW | BPF_IMM, dst, BPF_PSEUDO_MAP_FD, 0, fd), I(0, 0, 0, 0, 0)
 #define MAP_VALUE(dst, fd)                                                                         \
 	I(BPF_LD | BPF_DW | BPF_IMM, dst, BPF_PSEUDO_MAP_VALUE, 0, fd), I(0, 0, 0, 0, 0)
 

@@ -35,8 +35,8 @@ static inline bool has(struct bytes b, size_t offset, size_t size)
 
 static inline struct bytes from(struct bytes b, size_t offset)
 {
-	return has(b, offset, 0) ? (struct bytes){ b.at + offset, b.n - offset } :
-				   (struct bytes){ b.at, 0 };
+	return has(b, offset, 0) ? (struct bytes){ b.at + offset, b.n - offset }
+				 : (struct bytes){ b.at, 0 };
 }
 
 static inline __u32 number(struct bytes b, size_t offset, size_t size)
@@ -218,9 +218,9 @@ static inline struct truth truth_of(const struct frame *f, size_t link)
 	t.smtp = is_smtp(t.port);
 	t.src = address(ip, 0);
 	t.dst = address(ip, 1);
-	t.road = is_relay(&t.dst) ? SW_ROAD_RELAY :
-		 t.port == 25	  ? SW_ROAD_DIRECT :
-				    SW_ROAD_SUBMISSION;
+	t.road = is_relay(&t.dst) ? SW_ROAD_RELAY
+		 : t.port == 25	  ? SW_ROAD_DIRECT
+				  : SW_ROAD_SUBMISSION;
 	t.cut = !has(found.tcp, 0, 20);
 	if (t.cut)
 		return t;

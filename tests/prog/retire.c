@@ -42,7 +42,8 @@ static struct sw_windows row_with(int i, __u64 newest, __u64 total)
 {
 	struct sw_windows row = {};
 
-	row.cell[i] = (struct sw_cell){ .limit = 7, .slot_ns = SLOT,
+	row.cell[i] = (struct sw_cell){ .limit = 7,
+					.slot_ns = SLOT,
 					.window = { .newest = newest, .total = total } };
 	row.cell[i].window.slot[newest % SW_SLOTS] = total;
 	return row;
@@ -161,8 +162,9 @@ TEST(other_rows_of_the_same_subject_stay)
 
 TEST(an_order_about_no_row_or_cut_short_does_nothing)
 {
-	const struct sw_retire order = { .kind = SW_KIND_UID, .id = UID, .policy = POLICY,
-					 .road = SW_ROAD_DIRECT };
+	const struct sw_retire order = {
+		.kind = SW_KIND_UID, .id = UID, .policy = POLICY, .road = SW_ROAD_DIRECT
+	};
 	const struct sw_windows row = row_with(0, 1000, 5);
 
 	if (!up())

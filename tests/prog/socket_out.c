@@ -35,13 +35,12 @@ static void block(__u32 uid, enum sw_road road, const struct sw_block *block)
 
 static bool up(void)
 {
-	const struct sw_block by_hand = { .by = SW_BY_HAND };
+	const struct sw_block by_hand = { .since_ns = 1, .by = SW_BY_HAND };
 	struct sw_control control;
 
 	if (t.tagging)
 		return t.tagging > 0;
-	if (!world_open(SETTINGS, POLICIES) ||
-	    !CHECK_EQ(maps_control(world.maps, &control), 0))
+	if (!world_open(SETTINGS, POLICIES) || !CHECK_EQ(maps_control(world.maps, &control), 0))
 		return false;
 	t.generation = control.generation;
 	t.uid_ledger = world_map("uid_ledger");
@@ -58,8 +57,12 @@ static bool up(void)
 
 static struct sw_tag admitted(__u32 uid, enum sw_road road)
 {
-	return (struct sw_tag){ .version = 1, .state = SW_TAG_ADMITTED, .road = road, .uid = uid,
-				.generation = t.generation, .order = SW_POLICIES };
+	return (struct sw_tag){ .version = 1,
+				.state = SW_TAG_ADMITTED,
+				.road = road,
+				.uid = uid,
+				.generation = t.generation,
+				.order = SW_POLICIES };
 }
 
 static const struct sw_tag no_tag; /* of a socket that never saw connect() */
@@ -113,7 +116,7 @@ static bool stops(const struct sw_tag *tag, const struct truth *truth, bool enfo
 	if (!truth->smtp || !enforce)
 		return false;
 	if (tag->state == SW_TAG_REFUSED)
-		return true;
+		return !truth->resets; /* the remote is to learn of a cut */
 	return tag->uid == BLOCKED_UID && tag->road != SW_ROAD_RELAY && !truth->resets &&
 	       !(truth->opens && young);
 }
@@ -132,8 +135,9 @@ static bool check_packet(const struct sw_tag *tag, const struct frame *f, bool e
 	const struct truth truth = truth_of(f, 0);
 	bool nobodys = !tag->version;
 	bool stop = stops(tag, &truth, enforce);
-	bool weighed = truth.smtp && !stop && tag->state != SW_TAG_REFUSED &&
-		       (!nobodys || truth.opens);
+	bool weighed =
+		truth.smtp && !stop && (tag->state != SW_TAG_REFUSED || truth.resets) &&
+		(!nobodys || truth.opens);
 	struct sw_ledger row = {};
 	int r = send_as(tag, f);
 
@@ -145,13 +149,16 @@ static bool check_packet(const struct sw_tag *tag, const struct frame *f, bool e
 	if (!CHECK_EQ(r, stop ? STOP : PASS) ||
 	    !CHECK_EQ(take_row(nobodys ? SW_UID_OVERFLOW : tag->uid, &row), weighed))
 		return show(f);
-	return !weighed ||
-	       check_weighed(&row, &truth, nobodys ? truth.road : tag->road, nobodys) || show(f);
+	return !weighed || check_weighed(&row, &truth, nobodys ? truth.road : tag->road, nobodys) ||
+	       show(f);
 }
 
 static struct recipe usual(unsigned int version)
 {
-	struct recipe r = { .version = version, .sport = 40000, .dport = 25, .flags = ACK | PUSH,
+	struct recipe r = { .version = version,
+			    .sport = 40000,
+			    .dport = 25,
+			    .flags = ACK | PUSH,
 			    .payload = 1000 };
 
 	random_addresses(&r);
@@ -306,7 +313,7 @@ TEST(a_block_by_policy_spares_the_exempt_and_the_allowed_and_one_by_hand_spares_
 	const __u32 uid = 7010;
 	const struct sw_subject subject = { .kind = SW_KIND_UID, .uid = uid };
 	const struct sw_allowance allowance = {};
-	struct sw_block block_of = { .by = SW_BY_LIMIT };
+	struct sw_block block_of = { .since_ns = 1, .by = SW_BY_LIMIT };
 	struct frame f = usual_frame(4, ACK);
 	struct sw_tag tag, exempt;
 
@@ -335,7 +342,7 @@ TEST(a_block_by_policy_spares_the_exempt_and_the_allowed_and_one_by_hand_spares_
 TEST(a_block_ends_by_its_own_time_and_one_computed_while_observing_refuses_nothing)
 {
 	const __u32 uid = 7011;
-	struct sw_block block_of = { .by = SW_BY_LIMIT, .until_ns = boot_ns() + 3600000000000 };
+	struct sw_block block_of = { .since_ns = 1, .by = SW_BY_LIMIT, .until_ns = boot_ns() + 3600000000000 };
 	struct frame f = usual_frame(4, ACK);
 	struct sw_tag tag;
 

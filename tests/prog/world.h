@@ -33,7 +33,7 @@ struct world {
 	struct config *config;
 	struct kernel *kernel;
 	struct maps *maps;
-	unsigned int wire;  /* the device whose egress we hook */
+	unsigned int wire; /* the device whose egress we hook */
 	int egress, socket_out, retire;
 };
 
@@ -125,8 +125,10 @@ static inline int read_config(const char *settings, const char *policies)
 	char path[128], text[4096];
 	int r;
 
-	snprintf(text, sizeof(text), "pin_dir = \"%s/bpf/smtpwall\"\nstate_dir = \"%s\"\n"
-		 "cgroup = \"%s\"\n%s\n", world.dir, world.dir, world.cgroup, settings);
+	snprintf(text, sizeof(text),
+		 "pin_dir = \"%s/bpf/smtpwall\"\nstate_dir = \"%s\"\n"
+		 "cgroup = \"%s\"\n%s\n",
+		 world.dir, world.dir, world.cgroup, settings);
 	snprintf(path, sizeof(path), "%s/conf.d", world.dir);
 	mkdir(path, 0755);
 	snprintf(path, sizeof(path), "%s/conf.d/10-test.conf", world.dir);
@@ -160,8 +162,10 @@ static inline int put_up(void)
 	r = kernel_open(world.config, &world.kernel);
 	r = r < 0 ? r : publish();
 	r = r < 0 ? r : kernel_attach(world.kernel);
-	r = r < 0 ? r : world_run("ip link add wire0 mtu 9000 type veth peer name far0 mtu 9000 && ip link set wire0 up && "
-				  "ip link set lo up");
+	r = r < 0 ? r
+		  : world_run("ip link add wire0 mtu 9000 type veth peer name far0 mtu 9000 && ip "
+			      "link set wire0 up && "
+			      "ip link set lo up");
 	if (r < 0)
 		return r;
 	world.wire = if_nametoindex("wire0");

@@ -268,7 +268,7 @@ TEST(a_policy_that_is_wrong_is_refused_with_its_line)
 	policy_refused("mode = on", "observe or enforce");
 	policy_refused("roads = {25}", "direct, submission or relay");
 	policy_refused("subject = user", "write uid");
-	policy_refused("action = drop", "deny or block");
+	policy_refused("action = drop", "deny, block or redirect");
 	policy_refused("count_tls_estimate = yes", "write true or false");
 	policy_refused("limits = {\"1 mails per 1h\"}", "write \"100 messages per 1h\" or");
 }
@@ -367,22 +367,55 @@ TEST(a_policy_whose_parts_do_not_fit_is_refused_where_it_begins)
 	refused("", "policy a {}\npolicy a {}\n", where, "a second policy \"a\"");
 }
 
+TEST(a_ladder_of_blocks_is_read_and_checked)
+{
+	static const char *const wrong[] = {
+		"escalate = {soon}",
+		"escalate = {permanent, 2h}",
+		"escalate = {1h, 1h, 1h, 1h, 1h, 1h, 1h, 1h, 1h}",
+	};
+	const char *where = "conf.d/10-test.conf:2";
+	struct config *config = load("max_blocks_per_hour = 7", "policy x {\nlimits = {\"1 connection"
+				     "s per 1h\"}\naction = block\nescalate = {2h, 24h, "
+				     "permanent}\nescalate_within = 30d\n}");
+	char text[256];
+	size_t i;
+
+	if (!CHECK(config))
+		return;
+	CHECK_EQ(config->max_blocks_per_hour, 7);
+	CHECK_EQ(config->policy[0].n_escalate, 3);
+	CHECK_EQ(config->policy[0].escalate_ns[0], 7200ULL * 1000000000);
+	CHECK_EQ(config->policy[0].escalate_ns[2], 0);
+	CHECK_EQ(config->policy[0].escalate_within_ns, 30ULL * 86400 * 1000000000);
+	config_free(config);
+	for (i = 0; i < ARRAY_SIZE(wrong); i++) {
+		snprintf(text, sizeof(text), "policy x {\n%s\n}", wrong[i]);
+		config = load("", text);
+		CHECK(!config);
+		CHECK_CONTAINS(told.error[0], where);
+		CHECK_CONTAINS(told.error[0], "`escalate`");
+	}
+	config = load("", "policy x {\nescalate = {}\n}");
+	CHECK(!config);
+	refused("", "\npolicy x {\nescalate = {2h}\n}", where, "without `action = block`");
+	refused("", "\npolicy x {\nescalate_within = 2h\n}", where, "without `escalate`");
+	setting_refused("max_blocks_per_hour = many", "write a number from 0");
+}
+
 TEST(what_is_not_built_yet_is_refused_and_says_so)
 {
 	static const char *const settings[] = { "inside = {}",
 						"inside_hook = auto",
 						"site_roots = {\"/home/*\"}",
-						"max_blocks_per_hour = 20",
 						"exempt { units = {} }",
 						"exempt { sources = {} }" };
 	static const char *const policies[] = {
-		"units = {}",	      "dirs = {a}",	     "sources = {}",
-		"accounts = {}",      "escalate = {2h}",     "escalate_within = 7d",
-		"redirect_to = \"\"", "redirect_to6 = \"\"", "mail_to = {}",
-		"exec = /x",	      "roads = {sendmail}",  "roads = {account}",
-		"subject = dir",      "subject = unit",	     "subject = ip",
-		"subject = account",  "subject = domain",    "action = redirect",
-		"action = defer",     "action = hold",
+		"units = {}",	     "dirs = {a}",	   "sources = {}",
+		"accounts = {}",     "mail_to = {}",	   "exec = /x",
+		"roads = {sendmail}", "roads = {account}", "subject = dir",
+		"subject = unit",     "subject = ip",	   "subject = account",
+		"subject = domain",  "action = defer",	   "action = hold",
 	};
 	size_t i;
 
@@ -824,7 +857,7 @@ TEST(the_paths_of_a_broken_file_are_found)
 	paths("pin_dir = /p\nmode = nonsense\nports = {70000}\n", "/p", state);
 	paths("foo = {1, 2}\nbar { baz = {3} }\npolicy \"x\" {}\npin_dir = /p\n", "/p", state);
 	paths("pin_dir = /p\nexempt {\n users = {root}\n", "/p", state);
-	paths("pin_dir = /p\nmode = \"obs\nstate_dir = /s\n", "/p", state);
+	paths("pin_dir = /p\nmode = \"obs\nstate_dir = /s\n", "/p", "/s");
 	paths("mode = \n= = }\n  state_dir = /s\npin_dir = '/p' mode = x", "/p", "/s");
 	paths("# pin_dir = /q\n/* pin_dir = /q\n */\nfoo = bar\nbar { a = b }\npin_dir=/p#", "/p",
 	      state);

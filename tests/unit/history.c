@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <linux/bpf.h>
+#include <sqlite3.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -217,5 +218,51 @@ TEST(a_link_in_place_of_the_database_is_not_followed)
 	CHECK_EQ(symlink("/tmp/smtpwall-elsewhere", path), 0);
 	CHECK(history_open(dir, true, &w) < 0);
 	CHECK_EQ(access("/tmp/smtpwall-elsewhere", F_OK), -1);
+	world_remove();
+}
+
+/* As the first version made it. */
+static void make_version_1(void)
+{
+	char path[128];
+	sqlite3 *db;
+
+	mkdir(dir, 0700);
+	snprintf(path, sizeof(path), "%s/smtpwall.db", dir);
+	if (sqlite3_open(path, &db) != SQLITE_OK ||
+	    sqlite3_exec(db,
+			 "CREATE TABLE event (id INTEGER PRIMARY KEY AUTOINCREMENT, time_ms INTEGER"
+			 " NOT NULL, event TEXT NOT NULL, subject TEXT, name TEXT, policy TEXT,"
+			 " \"limit\" TEXT, road TEXT, reason TEXT, text TEXT, comm TEXT, destination"
+			 " TEXT, used INTEGER, pid INTEGER, uid INTEGER, port INTEGER, until_ms"
+			 " INTEGER, count INTEGER);"
+			 "INSERT INTO event (time_ms, event) VALUES (1, 'start');"
+			 "PRAGMA user_version = 1",
+			 NULL, NULL, NULL) != SQLITE_OK)
+		abort();
+	sqlite3_close(db);
+}
+
+TEST(a_history_of_the_first_version_is_read_and_taken_over)
+{
+	struct history *h = NULL;
+	struct seen seen = {};
+
+	world_make();
+	make_version_1();
+	CHECK_EQ(history_edit(dir, &h), -EPROTO);
+	if (CHECK_EQ(history_open(dir, false, &h), 0))
+		history_close(h);
+	if (!CHECK_EQ(history_open(dir, true, &h), 0))
+		return world_remove();
+	CHECK_EQ(files("smtpwall.db.unreadable-"), 0);
+	CHECK_EQ(history_add(h, &refusal), 0);
+	CHECK_EQ(history_read(h, 0, 0, see, &seen), 0);
+	CHECK_EQ(seen.n, 2);
+	CHECK_EQ(sqlite3_exec(history_db(h), "SELECT * FROM held, clock, offence", NULL, NULL, NULL),
+		 SQLITE_OK);
+	history_close(h);
+	if (CHECK_EQ(history_edit(dir, &h), 0))
+		history_close(h);
 	world_remove();
 }

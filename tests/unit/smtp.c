@@ -14,13 +14,18 @@ struct step {
 	const char *says; /* C steps: \1 stands for NUL */
 };
 
+struct counts {
+	__u32 charged; /* less what was refunded */
+	__u32 accepted, recipients, rejects, deferrals;
+};
+
 struct script {
 	const char *name;
-	struct smtp_news counts; /* refunds are taken from `charged` */
+	struct counts counts;
 	struct step step[STEPS];
 };
 
-static void sum(struct smtp_news *total, const struct smtp_news *news)
+static void sum(struct counts *total, const struct smtp_news *news)
 {
 	total->charged += news->charged - news->refunded;
 	total->accepted += news->accepted;
@@ -31,7 +36,7 @@ static void sum(struct smtp_news *total, const struct smtp_news *news)
 
 /* What a hook does with a packet. */
 static void say(struct sw_dialogue *d, char who, const char *bytes, size_t len,
-		struct smtp_news *total)
+		struct counts *total)
 {
 	struct smtp_news news = {};
 	__u8 shown[SMTP_SHOWN];
@@ -58,8 +63,7 @@ static size_t decode(const char *says, char *bytes)
 }
 
 /* Each step is cut at `cut`, or in pieces of one byte where that is SIZE_MAX. */
-static void play(const struct step *step, size_t cut, struct sw_dialogue *d,
-		 struct smtp_news *total)
+static void play(const struct step *step, size_t cut, struct sw_dialogue *d, struct counts *total)
 {
 	char bytes[4096];
 	size_t len, i;
@@ -77,9 +81,9 @@ static void play(const struct step *step, size_t cut, struct sw_dialogue *d,
 	}
 }
 
-static bool counts_are(const struct script *s, size_t cut, const struct smtp_news *is)
+static bool counts_are(const struct script *s, size_t cut, const struct counts *is)
 {
-	const struct smtp_news *want = &s->counts;
+	const struct counts *want = &s->counts;
 
 	if (!memcmp(is, want, sizeof(*is)))
 		return true;
@@ -107,7 +111,7 @@ static void check_script(const struct script *s)
 	size_t cuts = longest(s->step) + 2, i;
 
 	for (i = 0; i < cuts; i++) {
-		struct smtp_news total = {};
+		struct counts total = {};
 		struct sw_dialogue d;
 
 		smtp_begin(&d, 0);
@@ -160,13 +164,13 @@ static void check_script(const struct script *s)
 	}
 
 static const struct script plain[] = {
-	{ "one message", { 1, 0, 1, 1, 0, 0 }, { HELLO, MESSAGE, QUIT } },
-	{ "two messages", { 2, 0, 2, 2, 0, 0 }, { HELLO, MESSAGE, MESSAGE, QUIT } },
+	{ "one message", { 1, 1, 1, 0, 0 }, { HELLO, MESSAGE, QUIT } },
+	{ "two messages", { 2, 2, 2, 0, 0 }, { HELLO, MESSAGE, MESSAGE, QUIT } },
 	{ "two messages where CHUNKING is offered",
-	  { 2, 0, 2, 2, 0, 0 },
+	  { 2, 2, 2, 0, 0 },
 	  { HELLO_CHUNKING, MESSAGE, MESSAGE, QUIT } },
 	{ "RSET between them",
-	  { 2, 0, 2, 2, 0, 0 },
+	  { 2, 2, 2, 0, 0 },
 	  { HELLO_CHUNKING,
 	    MESSAGE,
 	    { "C", "RSET\r\n" },
@@ -175,7 +179,7 @@ static const struct script plain[] = {
 	    { "C", "NOOP\r\n" },
 	    { "S", "250 2.0.0 Ok\r\n" } } },
 	{ "lower case, and a blank before it",
-	  { 1, 0, 1, 1, 0, 0 },
+	  { 1, 1, 1, 0, 0 },
 	  { { "S", "220 mx\r\n" },
 	    { "C", "ehlo client\r\n" },
 	    { "S", "250 mx\r\n" },
@@ -184,7 +188,7 @@ static const struct script plain[] = {
 	    CONTENT,
 	    TAKEN } },
 	{ "pipelined, replies in multiple lines",
-	  { 1, 0, 1, 3, 1, 1 },
+	  { 1, 1, 3, 1, 1 },
 	  { HELLO,
 	    { "C", "MAIL FROM:<a>\r\nRCPT TO:<b>\r\nRCPT TO:<c>\r\nRCPT TO:<d>\r\n"
 		   "RCPT TO:<e>\r\nRCPT TO:<f>\r\nDATA\r\n" },
@@ -193,20 +197,20 @@ static const struct script plain[] = {
 	    CONTENT,
 	    { "S", "250-a\r\n250-b\r\n250 c\r\n" } } },
 	{ "the greeting comes late, and the hello is pipelined",
-	  { 1, 0, 1, 1, 0, 0 },
+	  { 1, 1, 1, 0, 0 },
 	  { { "C", "EHLO client\r\nMAIL FROM:<a>\r\nRCPT TO:<b>\r\nDATA\r\n" },
 	    { "S", "220 mx\r\n250-mx\r\n250 PIPECONNECT\r\n250 Ok\r\n250 Ok\r\n354 go\r\n" },
 	    CONTENT,
 	    TAKEN } },
 	{ "QUIT behind the final dot",
-	  { 1, 0, 1, 1, 0, 0 },
+	  { 1, 1, 1, 0, 0 },
 	  { HELLO_CHUNKING,
 	    ENVELOPE,
 	    DATA,
 	    { "C", "hello\r\n.\r\nQUIT\r\n" },
 	    { "S", "250 2.0.0 Ok: queued as 1\r\n221 2.0.0 Bye\r\n" } } },
 	{ "the next envelope behind the final dot",
-	  { 2, 0, 2, 3, 1, 0 },
+	  { 2, 2, 3, 1, 0 },
 	  { HELLO_CHUNKING,
 	    ENVELOPE,
 	    DATA,
@@ -217,7 +221,7 @@ static const struct script plain[] = {
 	    CONTENT,
 	    TAKEN } },
 	{ "rejected: the recipient, DATA, the dot",
-	  { 1, 0, 1, 3, 3, 0 },
+	  { 1, 1, 3, 3, 0 },
 	  { HELLO,
 	    { "C", "MAIL FROM:<a>\r\nRCPT TO:<b>\r\nDATA\r\n" },
 	    { "S", "250 Ok\r\n550 no\r\n554 no valid recipients\r\n" },
@@ -234,7 +238,7 @@ static const struct script plain[] = {
 	    CONTENT,
 	    TAKEN } },
 	{ "deferred: the recipient, DATA, the dot",
-	  { 0, 0, 0, 1, 0, 3 },
+	  { 0, 0, 1, 0, 3 },
 	  { HELLO,
 	    { "C", "MAIL FROM:<a>\r\nRCPT TO:<b>\r\nDATA\r\n" },
 	    { "S", "250 Ok\r\n450 greylisted\r\n451 no\r\n" },
@@ -243,7 +247,7 @@ static const struct script plain[] = {
 	    CONTENT,
 	    { "S", "451 try again\r\n" } } },
 	{ "MAIL refused is no reject",
-	  { 0, 0, 0, 0, 0, 0 },
+	  { 0, 0, 0, 0, 0 },
 	  { HELLO,
 	    { "C", "MAIL FROM:<a>\r\n" },
 	    { "S", "550 no\r\n" },
@@ -251,10 +255,10 @@ static const struct script plain[] = {
 	    { "S", "550 no\r\n" },
 	    QUIT } },
 	{ "an envelope that was given up",
-	  { 1, 0, 1, 2, 0, 0 },
+	  { 1, 1, 2, 0, 0 },
 	  { HELLO_CHUNKING, ENVELOPE, { "C", "RSET\r\n" }, { "S", "250 Ok\r\n" }, MESSAGE, QUIT } },
 	{ "AUTH: lines after 334 are no commands",
-	  { 1, 0, 1, 1, 0, 0 },
+	  { 1, 1, 1, 0, 0 },
 	  { HELLO,
 	    { "C", "AUTH LOGIN\r\n" },
 	    { "S", "334 VXNlcm5hbWU6\r\n" },
@@ -264,7 +268,7 @@ static const struct script plain[] = {
 	    { "S", "235 2.7.0 Authentication successful\r\n" },
 	    MESSAGE } },
 	{ "AUTH with its response, refused, then cancelled",
-	  { 1, 0, 1, 1, 0, 0 },
+	  { 1, 1, 1, 0, 0 },
 	  { HELLO,
 	    { "C", "AUTH PLAIN AGEAYg==\r\n" },
 	    { "S", "535 5.7.8 no\r\n" },
@@ -274,10 +278,10 @@ static const struct script plain[] = {
 	    { "S", "501 cancelled\r\n" },
 	    MESSAGE } },
 	{ "STARTTLS refused",
-	  { 1, 0, 1, 1, 0, 0 },
+	  { 1, 1, 1, 0, 0 },
 	  { HELLO, { "C", "STARTTLS\r\n" }, { "S", "454 not now\r\n" }, MESSAGE } },
 	{ "LMTP: a reply for each recipient",
-	  { 2, 0, 2, 4, 1, 0 },
+	  { 2, 2, 4, 1, 0 },
 	  { { "S", "220 mx LMTP\r\n" },
 	    { "C", "LHLO client\r\n" },
 	    { "S", "250-mx\r\n250 PIPELINING\r\n" },
@@ -290,7 +294,7 @@ static const struct script plain[] = {
 	    CONTENT,
 	    { "S", "250 b\r\n" } } },
 	{ "8 bit, and no sense in it",
-	  { 1, 0, 1, 1, 0, 0 },
+	  { 1, 1, 1, 0, 0 },
 	  { HELLO,
 	    { "C", "\xff\xfe\x80\r\nX\r\n\xc3\xa9HLO\r\n" },
 	    { "S", "500 what\r\n500 what\r\n500 what\r\n" },
@@ -304,14 +308,14 @@ TEST(plain_dialogues_are_counted_exactly)
 
 static const struct script chunked[] = {
 	{ "one chunk",
-	  { 1, 0, 1, 1, 0, 0 },
+	  { 1, 1, 1, 0, 0 },
 	  { HELLO_CHUNKING,
 	    ENVELOPE,
 	    { "C", "BDAT 14 LAST\r\nDATA\r\nRSET\r\n.\r" },
 	    { "S", "250 2.0.0 Ok: 14 bytes queued as 1\r\n" },
 	    QUIT } },
 	{ "three chunks, pipelined with the envelope, twice",
-	  { 2, 0, 2, 2, 0, 0 },
+	  { 2, 2, 2, 0, 0 },
 	  { HELLO_CHUNKING,
 	    { "C", "MAIL FROM:<a>\r\nRCPT TO:<b>\r\nBDAT 3\r\n\1\1\1bdat 6\r\nDATA\r\n"
 		   "BDAT 0 LAST\r\nMAIL FROM:<a>\r\nRCPT TO:<b>\r\nBDAT 2 last\r\nxx" },
@@ -319,7 +323,7 @@ static const struct script chunked[] = {
 		   "250 queued\r\n" },
 	    QUIT } },
 	{ "refused at its end, then taken",
-	  { 1, 0, 1, 2, 1, 0 },
+	  { 1, 1, 2, 1, 0 },
 	  { HELLO_CHUNKING,
 	    ENVELOPE,
 	    { "C", "BDAT 2\r\nxxBDAT 3 LAST\r\nxxx" },
@@ -328,7 +332,7 @@ static const struct script chunked[] = {
 	    { "C", "BDAT 2 LAST\r\nxx" },
 	    { "S", "250 queued\r\n" } } },
 	{ "no recipient was good: RFC 3030 reads the chunk all the same",
-	  { 1, 0, 1, 1, 2, 0 },
+	  { 1, 1, 1, 2, 0 },
 	  { HELLO_CHUNKING,
 	    { "C", "MAIL FROM:<a>\r\nRCPT TO:<b>\r\nBDAT 6\r\nDATA\r\nBDAT 6 LAST\r\nDATA\r\n" },
 	    { "S", "250 Ok\r\n550 no\r\n503 no recipients\r\n503 no recipients\r\n" },
@@ -338,7 +342,7 @@ static const struct script chunked[] = {
 	    { "C", "BDAT 2 LAST\r\nxx" },
 	    { "S", "250 queued\r\n" } } },
 	{ "given up with RSET",
-	  { 1, 0, 1, 2, 0, 0 },
+	  { 1, 1, 2, 0, 0 },
 	  { HELLO_CHUNKING,
 	    ENVELOPE,
 	    { "C", "BDAT 2\r\nxx" },
@@ -358,21 +362,21 @@ TEST(chunks_are_skipped_exactly_and_counted_once_a_message)
 /* A client that misleads us and a server that says the truth: the counts may be high, not low. */
 static const struct script hostile_clients[] = {
 	{ "a whole transaction behind the final dot",
-	  { 2, 0, 2, 2, 0, 0 },
+	  { 2, 2, 2, 0, 0 },
 	  { HELLO,
 	    ENVELOPE,
 	    DATA,
 	    { "C", "x\r\n.\r\nMAIL FROM:<a>\r\nRCPT TO:<b>\r\nDATA\r\ny\r\n.\r\n" },
 	    { "S", "250 Ok: queued\r\n250 Ok\r\n250 Ok\r\n354 go\r\n250 Ok: queued\r\n" } } },
 	{ "smuggled behind an end that only this server takes for one",
-	  { 2, 0, 2, 2, 0, 0 },
+	  { 2, 2, 2, 0, 0 },
 	  { HELLO,
 	    ENVELOPE,
 	    DATA,
 	    { "C", "x\n.\nMAIL FROM:<a>\nRCPT TO:<b>\nDATA\ny\n.\r\n" },
 	    { "S", "250 Ok: queued\r\n250 Ok\r\n250 Ok\r\n354 go\r\n250 Ok: queued\r\n" } } },
 	{ "BDAT behind the final dot",
-	  { 2, 0, 1, 2, 0, 0 },
+	  { 2, 1, 2, 0, 0 },
 	  { HELLO_CHUNKING,
 	    ENVELOPE,
 	    DATA,
@@ -380,7 +384,7 @@ static const struct script hostile_clients[] = {
 	    { "S", "250 Ok: queued\r\n250 Ok\r\n250 Ok\r\n" },
 	    { "S", "250 Ok: queued\r\n" } } },
 	{ "BDAT behind the final dot, its replies explained by commands the server never sees",
-	  { 2, 0, 1, 3, 0, 0 },
+	  { 2, 1, 3, 0, 0 },
 	  { HELLO_CHUNKING,
 	    ENVELOPE,
 	    DATA,
@@ -389,7 +393,7 @@ static const struct script hostile_clients[] = {
 	    { "C", "MAIL FROM:<a>\r\nRCPT TO:<b>\r\nRCPT TO:<c>\r\n" },
 	    { "S", "250 Ok\r\n250 Ok\r\n250 Ok: queued\r\n" } } },
 	{ "a hidden command shifts the replies: the refusal of a recipient is no chunk's",
-	  { 2, 0, 1, 2, 0, 0 },
+	  { 2, 1, 2, 0, 0 },
 	  { HELLO_CHUNKING,
 	    ENVELOPE,
 	    DATA,
@@ -398,7 +402,7 @@ static const struct script hostile_clients[] = {
 	    { "C", "MAIL FROM:<a>\r\nRCPT TO:<b>\r\nRCPT TO:<c>\r\nBDAT 1 LAST\r\nxNOOP\r\n" },
 	    { "S", "500 what\r\n250 Ok\r\n250 Ok\r\n550 no\r\n250 Ok: queued\r\n250 Ok\r\n" } } },
 	{ "a hidden DATA, ended by a dot that we take for a command",
-	  { 3, 0, 3, 3, 0, 0 },
+	  { 3, 3, 3, 0, 0 },
 	  { HELLO_CHUNKING,
 	    ENVELOPE,
 	    DATA,
@@ -410,54 +414,54 @@ static const struct script hostile_clients[] = {
 	    { "C", "x\r\n.\r\n" },
 	    { "S", "250 Ok: queued\r\n" } } },
 	{ "a chunk of 010 that is 8 to this server",
-	  { 2, 0, 1, 2, 0, 0 },
+	  { 2, 1, 2, 0, 0 },
 	  { HELLO_CHUNKING,
 	    ENVELOPE,
 	    { "C", "BDAT 010 LAST\r\n12345678MAIL FROM:<a>\r\nRCPT TO:<b>\r\nDATA\r\nx\r\n.\r\n" },
 	    { "S", "250 Ok: queued\r\n250 Ok\r\n250 Ok\r\n354 go\r\n250 Ok: queued\r\n" } } },
 	{ "a refused chunk that the server did not read",
-	  { 2, 0, 1, 2, 1, 0 },
+	  { 2, 1, 2, 1, 0 },
 	  { HELLO,
 	    ENVELOPE,
 	    { "C", "BDAT 1000\r\nMAIL FROM:<a>\r\nRCPT TO:<b>\r\nDATA\r\nx\r\n.\r\n" },
 	    { "S", "502 what\r\n" },
 	    { "S", "250 Ok\r\n250 Ok\r\n354 go\r\n250 queued\r\n" } } },
 	{ "BDAT that says LAST in its own way",
-	  { 1, 0, 0, 1, 0, 0 },
+	  { 1, 0, 1, 0, 0 },
 	  { HELLO_CHUNKING,
 	    ENVELOPE,
 	    { "C", "BDAT 1\tLAST\r\nxyzxyz" },
 	    { "S", "250 queued\r\n" } } },
 	{ "content that does not wait for the 354",
-	  { 1, 0, 1, 1, 0, 0 },
+	  { 1, 1, 1, 0, 0 },
 	  { HELLO, ENVELOPE, { "C", "DATA\r\nx\r\n.\r\n" }, { "S", "354 go\r\n250 queued\r\n" } } },
 	{ "nor for the 503, and then commands",
-	  { 1, 0, 1, 2, 1, 0 },
+	  { 1, 1, 2, 1, 0 },
 	  { HELLO,
 	    { "C", "DATA\r\nMAIL FROM:<a>\r\nRCPT TO:<b>\r\nDATA\r\nx\r\n.\r\n" },
 	    { "S", "503 no\r\n250 Ok\r\n250 Ok\r\n354 go\r\n250 queued\r\n" },
 	    { "C", "MAIL FROM:<a>\r\nRCPT TO:<b>\r\n" },
 	    { "S", "250 Ok\r\n250 Ok\r\n" } } },
 	{ "bare LF",
-	  { 1, 0, 1, 2, 0, 0 },
+	  { 1, 1, 2, 0, 0 },
 	  { { "S", "220 mx\r\n" },
 	    { "C", "EHLO x\nMAIL FROM:<a>\nRCPT TO:<b>\nDATA\nx\n.\n" },
 	    { "S", "250 mx\r\n250 Ok\r\n250 Ok\r\n354 go\r\n250 queued\r\n" } } },
 	{ "bare CR",
-	  { 1, 0, 1, 1, 0, 0 },
+	  { 1, 1, 1, 0, 0 },
 	  { HELLO,
 	    { "C", "NOOP x\rMAIL FROM:<a>\rRCPT TO:<b>\rDATA\rx\r.\r" },
 	    { "S", "250 Ok\r\n" },
 	    { "S", "250 Ok\r\n" },
 	    { "S", "354 go\r\n250 queued\r\n" } } },
 	{ "NUL",
-	  { 1, 0, 1, 1, 0, 0 },
+	  { 1, 1, 1, 0, 0 },
 	  { HELLO,
 	    ENVELOPE,
 	    { "C", "DA\1TA\r\nx\r\n.\r\n" },
 	    { "S", "354 go\r\n250 queued\r\n" } } },
 	{ "a verb of its own",
-	  { 1, 0, 1, 1, 0, 0 },
+	  { 1, 1, 1, 0, 0 },
 	  { HELLO,
 	    ENVELOPE,
 	    { "C", "XTAD\r\n" },
@@ -465,14 +469,14 @@ static const struct script hostile_clients[] = {
 	    { "C", "x\r\n.\r\n" },
 	    { "S", "250 queued\r\n" } } },
 	{ "STARTTLS to a server that goes on in clear",
-	  { 1, 0, 1, 1, 0, 0 },
+	  { 1, 1, 1, 0, 0 },
 	  { HELLO,
 	    { "C", "STARTTLS\r\n" },
 	    { "S", "220 go ahead\r\n" },
 	    { "C", "MAIL FROM:<a>\r\nRCPT TO:<b>\r\nDATA\r\nx\r\n.\r\n" },
 	    { "S", "250 Ok\r\n250 Ok\r\n354 go\r\n250 queued\r\n" } } },
 	{ "a first byte that looks like TLS",
-	  { 1, 0, 1, 2, 1, 0 },
+	  { 1, 1, 2, 1, 0 },
 	  { { "C", "\x16\x03\x01\r\n" },
 	    { "S", "220 mx\r\n500 what\r\n" },
 	    { "C", "HELO x\r\n" },
@@ -487,7 +491,7 @@ static const struct script hostile_clients[] = {
 	    TAKEN } },
 };
 
-static bool not_low(const struct script *s, const struct smtp_news *is)
+static bool not_low(const struct script *s, const struct counts *is)
 {
 	return (is->charged >= s->counts.charged && is->accepted >= s->counts.accepted) ||
 	       test_fail(__FILE__, __LINE__, "%s: charged %u of %u, accepted %u of %u", s->name,
@@ -501,7 +505,7 @@ TEST(no_client_makes_the_count_too_low)
 	for (n = 0; n < sizeof(hostile_clients) / sizeof(*hostile_clients); n++)
 		for (cut = 0; cut < 100; cut++) {
 			const struct script *s = &hostile_clients[n];
-			struct smtp_news total = {};
+			struct counts total = {};
 			struct sw_dialogue d;
 
 			smtp_begin(&d, 0);
@@ -514,13 +518,13 @@ TEST(no_client_makes_the_count_too_low)
 /* A server that makes things up: never more than the client asked for. */
 static const struct script hostile_servers[] = {
 	{ "replies to nothing",
-	  { 0, 0, 0, 0, 0, 0 },
+	  { 0, 0, 0, 0, 0 },
 	  { HELLO, { "S", "354 go\r\n250 Ok\r\n354 go\r\n250 Ok\r\n550 no\r\n" }, QUIT } },
 	{ "354 for a greeting",
-	  { 0, 0, 0, 0, 0, 0 },
+	  { 0, 0, 0, 0, 0 },
 	  { { "S", "354 go\r\n250 Ok\r\n250 Ok\r\n" }, { "C", "EHLO x\r\n" } } },
 	{ "354 to MAIL",
-	  { 0, 0, 0, 0, 0, 0 },
+	  { 0, 0, 0, 0, 0 },
 	  { HELLO,
 	    { "C", "MAIL FROM:<a>\r\n" },
 	    { "S", "354 go\r\n250 Ok\r\n" },
@@ -528,29 +532,29 @@ static const struct script hostile_servers[] = {
 	    { "S", "354 go\r\n250 Ok\r\n" },
 	    QUIT } },
 	{ "250 to DATA, and more",
-	  { 0, 0, 0, 1, 0, 0 },
+	  { 0, 0, 1, 0, 0 },
 	  { HELLO,
 	    ENVELOPE,
 	    { "C", "DATA\r\n" },
 	    { "S", "250 Ok\r\n250 Ok\r\n250 Ok\r\n" },
 	    QUIT } },
 	{ "many replies to one recipient",
-	  { 0, 0, 0, 1, 0, 0 },
+	  { 0, 0, 1, 0, 0 },
 	  { HELLO,
 	    { "C", "MAIL FROM:<a>\r\nRCPT TO:<b>\r\n" },
 	    { "S", "250 Ok\r\n250 Ok\r\n250 Ok\r\n250 Ok\r\n550 no\r\n" } } },
 	{ "250 before any content was sent",
-	  { 1, 0, 1, 1, 0, 0 },
+	  { 1, 1, 1, 0, 0 },
 	  { HELLO, ENVELOPE, DATA, { "S", "250 Ok\r\n250 Ok\r\n354 go\r\n" }, CONTENT, TAKEN } },
 	{ "two replies to a short content",
-	  { 1, 0, 1, 1, 0, 0 },
+	  { 1, 1, 1, 0, 0 },
 	  { HELLO,
 	    ENVELOPE,
 	    DATA,
 	    { "C", ".\r\n" },
 	    { "S", "250 Ok\r\n354 go\r\n250 Ok\r\n354 go\r\n250 Ok\r\n" } } },
 	{ "no codes at all",
-	  { 0, 0, 0, 0, 0, 0 },
+	  { 0, 0, 0, 0, 0 },
 	  { { "S", "\r\n\r\n\1\x80\x80\r\n999 x\r\n35\r\n2500\r\n-250 x\r\n" }, { "S", "250" } } },
 };
 
@@ -559,7 +563,7 @@ TEST(no_server_makes_the_count_higher_than_what_was_asked)
 	CHECK_SCRIPTS(hostile_servers);
 }
 
-static void begin(struct sw_dialogue *d, struct smtp_news *total)
+static void begin(struct sw_dialogue *d, struct counts *total)
 {
 	static const struct step hello[] = { HELLO, {} };
 
@@ -568,14 +572,14 @@ static void begin(struct sw_dialogue *d, struct smtp_news *total)
 	play(hello, 0, d, total);
 }
 
-static void says(struct sw_dialogue *d, char who, const char *text, struct smtp_news *total)
+static void says(struct sw_dialogue *d, char who, const char *text, struct counts *total)
 {
 	say(d, who, text, strlen(text), total);
 }
 
 TEST(payload_is_held_from_DATA_to_its_reply)
 {
-	struct smtp_news total;
+	struct counts total;
 	struct sw_dialogue d;
 
 	begin(&d, &total);
@@ -594,24 +598,47 @@ TEST(payload_is_held_from_DATA_to_its_reply)
 
 TEST(content_is_not_shown)
 {
-	struct smtp_news total;
+	struct smtp_news news = {};
+	struct counts total;
 	struct sw_dialogue d;
 
 	begin(&d, &total);
 	says(&d, 'C', "DATA\r\n", &total);
 	says(&d, 'S', "354 go\r\n", &total);
-	CHECK_EQ(smtp_client_passes(&d, 65536, &total), 65536);
+	CHECK_EQ(smtp_client_passes(&d, 65536, &news), 65536);
 	says(&d, 'S', "250 Ok\r\n", &total);
-	CHECK_EQ(smtp_client_passes(&d, 10, &total), 0);
+	CHECK_EQ(smtp_client_passes(&d, 10, &news), 0);
 	says(&d, 'C', "BDAT 1000\r\n", &total);
-	CHECK_EQ(smtp_client_passes(&d, 600, &total), 600);
-	CHECK_EQ(smtp_client_passes(&d, 600, &total), 400);
-	CHECK_EQ(smtp_client_passes(&d, 200, &total), 0);
+	CHECK_EQ(smtp_client_passes(&d, 600, &news), 600);
+	CHECK_EQ(smtp_client_passes(&d, 600, &news), 400);
+	CHECK_EQ(smtp_client_passes(&d, 200, &news), 0);
+}
+
+TEST(a_354_that_the_client_leaves_alone_is_no_message_but_content_may_be)
+{
+	struct smtp_news news = {};
+	struct counts total;
+	struct sw_dialogue d;
+
+	begin(&d, &total);
+	says(&d, 'C', "DATA\r\n", &total);
+	says(&d, 'S', "354 go\r\n", &total);
+	smtp_closes(&d, &news);
+	CHECK_EQ(news.refunded, 1);
+	smtp_closes(&d, &news);
+	CHECK_EQ(news.refunded, 1);
+
+	begin(&d, &total);
+	says(&d, 'C', "DATA\r\n", &total);
+	says(&d, 'S', "354 go\r\n", &total);
+	says(&d, 'C', "x", &total);
+	smtp_closes(&d, &news);
+	CHECK_EQ(news.refunded, 1);
 }
 
 TEST(many_recipients_in_one_pipeline)
 {
-	struct smtp_news total;
+	struct counts total;
 	struct sw_dialogue d;
 	int i;
 
@@ -633,7 +660,7 @@ TEST(many_recipients_in_one_pipeline)
 
 TEST(more_unanswered_commands_than_are_remembered_lose_no_message)
 {
-	struct smtp_news total;
+	struct counts total;
 	struct sw_dialogue d;
 	int i;
 
@@ -650,7 +677,7 @@ TEST(more_unanswered_commands_than_are_remembered_lose_no_message)
 TEST(floods_and_long_lines_lose_no_message)
 {
 	static const struct step message[] = { MESSAGE, {} };
-	struct smtp_news total;
+	struct counts total;
 	struct sw_dialogue d;
 	int i;
 
@@ -675,7 +702,7 @@ TEST(floods_and_long_lines_lose_no_message)
 TEST(a_session_that_we_find_in_its_middle_counts_what_may_be_under_way)
 {
 	static const struct step rest[] = { { "S", "250 Ok: queued\r\n" }, MESSAGE, MESSAGE, {} };
-	struct smtp_news total = {};
+	struct counts total = {};
 	struct sw_dialogue d;
 
 	smtp_begin(&d, 1);
@@ -687,7 +714,7 @@ TEST(a_session_that_we_find_in_its_middle_counts_what_may_be_under_way)
 TEST(a_session_that_was_not_begun_is_not_followed)
 {
 	static const struct step some[] = { MESSAGE, {} };
-	struct smtp_news total = {};
+	struct counts total = {};
 	struct sw_dialogue d = {};
 
 	play(some, SIZE_MAX, &d, &total);
@@ -696,7 +723,7 @@ TEST(a_session_that_was_not_begun_is_not_followed)
 
 TEST(TLS_is_what_the_server_speaks)
 {
-	struct smtp_news total;
+	struct counts total;
 	struct sw_dialogue d;
 
 	begin(&d, &total);

@@ -142,11 +142,11 @@ static __u64 later(const struct limit *limit, __u64 now_ns)
 	case 7:
 		return now_ns + below(limit->window_ns / 3);
 	case 8: /* a reading from before, that comes late */
-		return now_ns - below(now_ns < 2 * limit->window_ns ? now_ns :
-									  2 * limit->window_ns);
+		return now_ns -
+		       below(now_ns < 2 * limit->window_ns ? now_ns : 2 * limit->window_ns);
 	default:
-		return below(20) ? now_ns + below(limit->window_ns / 40) :
-				   now_ns + below(1000) * limit->window_ns;
+		return below(20) ? now_ns + below(limit->window_ns / 40)
+				 : now_ns + below(1000) * limit->window_ns;
 	}
 }
 
@@ -171,9 +171,8 @@ static __u64 amount(const struct limit *limit, bool bytes)
 }
 
 static const __u64 windows_ns[] = {
-	S,	   2 * S,      7 * S,	       59 * S,	      60 * S,	      300 * S,
-	3600 * S,  86400 * S,  86400 * 7 * S,  31449600 * S,  S + 1,	      15 * S,
-	15 * S - 1, 16 * S + 7,
+	S,	   2 * S,	  7 * S,	59 * S, 60 * S, 300 * S,    3600 * S,
+	86400 * S, 86400 * 7 * S, 31449600 * S, S + 1,	15 * S, 15 * S - 1, 16 * S + 7,
 };
 static const __u64 counts[] = { 0, 1, 2, 3, 5, 15, 16, 20, 100 };
 static const __u64 sizes[] = { 1, 1500, 20000000, 1ULL << 40, ~0ULL - 1 };

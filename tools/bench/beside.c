@@ -70,7 +70,8 @@ static void print(const struct program *p)
 int main(int argc, char **argv)
 {
 	enum { SOCKET_OUT, EGRESS, CONNECT };
-	struct program programs[] = { { .name = "socket_out" }, { .name = "egress" },
+	struct program programs[] = { { .name = "socket_out" },
+				      { .name = "egress" },
 				      { .name = "connect4" } };
 	struct bpf_object *empty;
 	int cgroup, r;

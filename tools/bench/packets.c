@@ -26,7 +26,7 @@ struct kind {
 
 #define V4 .version = 4, .src = { 10, 1, 0, 1 }, .dst = { 203, 0, 113, 1 }
 #define V6                                                                                         \
-	.version = 6, .src = { 0x20, 1, 0xd, 0xb8, [15] = 1 },                                      \
+	.version = 6, .src = { 0x20, 1, 0xd, 0xb8, [15] = 1 },                                     \
 	.dst = { 0x20, 1, 0xd, 0xb8, 0, 2, [15] = 1 }
 
 static const struct kind kinds[] = {
@@ -58,7 +58,8 @@ static int tagged(int program, enum bpf_prog_type type, int tags, struct sw_tag 
 	return fd;
 }
 
-static struct pair make_pair(const char *name, enum bpf_prog_type type, int gate, int empty, int tags)
+static struct pair make_pair(const char *name, enum bpf_prog_type type, int gate, int empty,
+			     int tags)
 {
 	struct pair pair = { .name = name, .gate = { gate }, .empty = { empty } };
 
@@ -100,7 +101,10 @@ static void measure(const struct pair *pair, const struct kind *kind)
 
 	build(&f, &kind->recipe);
 	*pair->gate_tag = *pair->empty_tag = (struct sw_tag){
-		.version = 1, .state = SW_TAG_ADMITTED, .road = SW_ROAD_DIRECT, .uid = kind->uid,
+		.version = 1,
+		.state = SW_TAG_ADMITTED,
+		.road = SW_ROAD_DIRECT,
+		.uid = kind->uid,
 		.order = SW_POLICIES,
 	};
 	for (size_t i = 0; i < ROUNDS; i++) {
@@ -128,9 +132,9 @@ int main(int argc, char **argv)
 	pairs[0] = make_pair("socket_out", BPF_PROG_TYPE_CGROUP_SKB,
 			     gate_program(argv[1], SW_PIN_SOCKET_OUT),
 			     empty_program(empty, "empty_socket_out"), tags);
-	pairs[1] = make_pair("egress", BPF_PROG_TYPE_SCHED_CLS,
-			     egress_program(argv[1], atoi(argv[2])),
-			     empty_program(empty, "empty_egress"), tags);
+	pairs[1] =
+		make_pair("egress", BPF_PROG_TYPE_SCHED_CLS, egress_program(argv[1], atoi(argv[2])),
+			  empty_program(empty, "empty_egress"), tags);
 	printf("%-12s %-24s %8s %8s %8s\n", "program", "packet", "empty", "ours", "added");
 	for (size_t i = 0; i < ARRAY_SIZE(pairs); i++)
 		for (size_t k = 0; k < ARRAY_SIZE(kinds); k++)

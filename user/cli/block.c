@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "cut.h"
 #include "log.h"
 #include "quantity.h"
 #include "span.h"
@@ -45,6 +46,22 @@ static int set(const struct view *view, const struct sw_subject *subject, __u8 r
 	return r < 0 ? log_errno(r, "cannot write the block") : 0;
 }
 
+/* The daemon would a second later, if it runs. */
+static void end_sessions(const struct view *view, const struct sw_subject *subject, __u8 roads,
+			 const struct sw_block *block)
+{
+	struct cut_target target = { .subject = *subject, .roads = roads };
+	struct cut_result result;
+	int r;
+
+	if (!cut_enforced(block, NULL, view->mode))
+		return;
+	r = cut(view->maps, &target, 1, &result);
+	if (r < 0 || result.not_supported)
+		log_warning("its live sessions could not be ended; their packets are dropped: %s",
+			    strerror(r < 0 ? -r : EOPNOTSUPP));
+}
+
 static void say_done(const struct view *view, const struct sw_subject *subject, uint64_t for_ns)
 {
 	char text[SUBJECT_LEN], span[QUANTITY_LEN];
@@ -80,6 +97,7 @@ static int block(struct cli *cli, const char *text, uint64_t for_ns, __u8 roads,
 	note_set(entry.note, reason);
 	if (set(&view, &subject, roads, &entry) < 0)
 		return FAILED;
+	end_sessions(&view, &subject, roads, &entry);
 	if (!cli->json)
 		say_done(&view, &subject, for_ns);
 	return DONE;

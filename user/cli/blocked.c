@@ -140,7 +140,7 @@ void blocked_write(struct writer *w, const char *key, const struct view *view,
 	writer_text(w, "policy", policy ? policy->name : NULL);
 	writer_text(w, "reason", *reason ? reason : NULL);
 	writer_text(w, "by", block->by == SW_BY_HAND ? "manual" : "limit");
-	writer_flag(w, "restored", false);
+	writer_flag(w, "restored", block->flags & SW_BLOCK_RESTORED);
 	writer_time(w, "since", view_wall(view, block->since_ns));
 	writer_time(w, "until", view_wall(view, block->until_ns));
 	writer_flag(w, "permanent", block->until_ns == 0);

@@ -48,6 +48,7 @@ int verb_disallow(struct cli *cli, int argc, char **argv);
 int verb_allowed(struct cli *cli, int argc, char **argv);
 int verb_events(struct cli *cli, int argc, char **argv);
 int verb_mode(struct cli *cli, int argc, char **argv);
+int verb_test(struct cli *cli, int argc, char **argv);
 int verb_check_config(struct cli *cli, int argc, char **argv);
 int verb_reload(struct cli *cli, int argc, char **argv);
 int verb_detach(struct cli *cli, int argc, char **argv);

@@ -51,6 +51,8 @@ static int find_cgroup_hooks(const struct cli *cli, const struct view *view, str
 		{ "connect6", SW_PIN_CONNECT6 },
 		{ "socket_out", SW_PIN_SOCKET_OUT },
 		{ "socket_in", SW_PIN_SOCKET_IN },
+		{ "peername4", SW_PIN_PEERNAME4 },
+		{ "peername6", SW_PIN_PEERNAME6 },
 	};
 	struct hook *hook;
 	size_t i;

@@ -31,8 +31,11 @@ const struct command commands[] = {
 	{ "disallow", "SUBJECT", "take an allowance back", verb_disallow },
 	{ "allowed", "", "whose limits are lifted", verb_allowed },
 	{ "events", "[-f] [--since T]", "what happened; -f waits for more", verb_events },
-	{ "mode", "[observe|enforce] [--for T]",
-	  "show the mode or set it; --for tries it and falls back by itself", verb_mode },
+	{ "mode", "[observe|enforce] [--for T] [--apply]",
+	  "show the mode or set it; --for tries it and falls back by itself; --apply makes the "
+	  "blocks that observe mode computed real",
+	  verb_mode },
+	{ "test", "--as USER", "what a user can really reach, and who answers if not", verb_test },
 	{ "check-config", "", "check the configuration as a start would", verb_check_config },
 	{ "reload", "", "check the configuration, then have the daemon take it", verb_reload },
 	{ "detach", "", "stop the daemon and remove everything from the kernel", verb_detach },

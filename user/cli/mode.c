@@ -48,7 +48,26 @@ static int end_trial_blocks(struct maps *maps)
 	return r;
 }
 
-static int write_mode(struct maps *maps, enum sw_mode mode, uint64_t for_ns)
+/*
+ * Blocks that observe mode has computed refuse nobody when it ends: the next attempt is judged
+ * anew. `--apply` makes them real, with the time that they have left.
+ */
+static int apply_observed(struct maps *maps)
+{
+	_cleanup_free_ struct block_row *row = NULL;
+	size_t n = 0;
+	int r = maps_blocks(maps, &row, &n);
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		if (!(row[i].block.flags & SW_BLOCK_OBSERVED))
+			continue;
+		row[i].block.flags &= ~SW_BLOCK_OBSERVED;
+		r = maps_block_set(maps, &row[i].subject, row[i].road, &row[i].block);
+	}
+	return r;
+}
+
+static int write_mode(struct maps *maps, enum sw_mode mode, uint64_t for_ns, bool apply)
 {
 	struct sw_control control;
 	int r;
@@ -64,10 +83,12 @@ static int write_mode(struct maps *maps, enum sw_mode mode, uint64_t for_ns)
 		control.trial_until_ns = 0;
 	}
 	r = maps_control_write(maps, &control);
-	return r == 0 && mode == SW_MODE_OBSERVE ? end_trial_blocks(maps) : r;
+	if (r == 0 && mode == SW_MODE_OBSERVE)
+		r = end_trial_blocks(maps);
+	return r == 0 && apply ? apply_observed(maps) : r;
 }
 
-static int set(const struct cli *cli, enum sw_mode mode, uint64_t for_ns)
+static int set(const struct cli *cli, enum sw_mode mode, uint64_t for_ns, bool apply)
 {
 	_cleanup_view_ struct view view = {};
 	char span[QUANTITY_LEN];
@@ -77,7 +98,7 @@ static int set(const struct cli *cli, enum sw_mode mode, uint64_t for_ns)
 		return FAILED;
 	r = maps_lock(view.maps);
 	if (r == 0) {
-		r = write_mode(view.maps, mode, for_ns);
+		r = write_mode(view.maps, mode, for_ns, apply);
 		maps_unlock(view.maps);
 	}
 	if (r < 0) {
@@ -114,24 +135,31 @@ int verb_mode(struct cli *cli, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "for", required_argument, NULL, 't' },
+		{ "apply", no_argument, NULL, 'a' },
 		{ "json", no_argument, NULL, 'j' },
 		{ NULL, 0, NULL, 0 },
 	};
 	uint64_t for_ns = 0;
+	bool apply = false;
 	enum sw_mode mode;
 	int c;
 
 	while ((c = cli_option(cli, argc, argv, "j", options)) != -1) {
 		if (c == 't' && span_option(optarg, &for_ns) < 0)
 			return USAGE;
+		apply |= c == 'a';
 		if (c == '?')
 			return cli_usage(cli);
 	}
-	if (argc - optind > 1 || (optind == argc && for_ns))
+	if (argc - optind > 1 || (optind == argc && (for_ns || apply)))
 		return cli_usage(cli);
 	if (optind == argc)
 		return show(cli);
 	if (mode_parse(argv[optind], &mode) < 0)
 		return USAGE;
-	return set(cli, mode, for_ns);
+	if (apply && (mode == SW_MODE_OBSERVE || for_ns)) {
+		log_error("--apply goes with `mode enforce` alone: a trial makes its own blocks");
+		return USAGE;
+	}
+	return set(cli, mode, for_ns, apply);
 }

@@ -7,6 +7,7 @@
 #include "blocked.h"
 #include "cli.h"
 #include "config.h"
+#include "conflicts.h"
 #include "hooks.h"
 #include "log.h"
 #include "policy.h"
@@ -33,6 +34,8 @@ struct status {
 	size_t n_fills;
 	struct blocked *blocked;
 	size_t n_blocked;
+	struct conflict *conflict;
+	size_t n_conflicts;
 	struct wire total;	  /* by source address */
 	struct wire unattributed; /* what no sender answers for */
 	size_t n_senders;
@@ -46,6 +49,7 @@ static void status_free(struct status *s)
 	free(s->hook);
 	free(s->fill);
 	free(s->blocked);
+	free(s->conflict);
 }
 
 /* ---- collecting ---- */
@@ -136,6 +140,9 @@ static int collect(const struct cli *cli, struct status *s)
 		r = add_up(s);
 	if (r == 0)
 		r = blocked_load(&s->view, &s->blocked, &s->n_blocked);
+	if (r == 0 && s->config)
+		r = conflicts_find(s->view.control.cgroup, s->config->ports, s->config->n_ports,
+				   &s->conflict, &s->n_conflicts);
 	for (i = 0; r == 0 && i < s->n_hooks; i++)
 		s->n_missing += !s->hook[i].kind;
 	return r;
@@ -288,6 +295,18 @@ static void write_health(struct writer *w, const struct sw_health *health)
 	writer_end(w);
 }
 
+static void write_conflicts(struct writer *w, const struct status *s)
+{
+	writer_list(w, "conflicts");
+	for (size_t i = 0; i < s->n_conflicts; i++) {
+		writer_object(w, NULL);
+		writer_text(w, "where", s->conflict[i].where);
+		writer_text(w, "what", s->conflict[i].what);
+		writer_end(w);
+	}
+	writer_end(w);
+}
+
 static void write_wire(struct writer *w, const char *key, const struct wire *wire)
 {
 	writer_object(w, key);
@@ -311,6 +330,7 @@ static void write_all(struct writer *w, const struct status *s)
 	write_policies(w, s->view.rules);
 	write_maps(w, s);
 	write_health(w, &s->health);
+	write_conflicts(w, s);
 	write_wire(w, "wire", &s->total);
 	write_wire(w, "unattributed", &s->unattributed);
 	writer_number(w, "blocked", s->n_blocked);
@@ -365,6 +385,8 @@ static void say_troubles(struct writer *w, const struct status *s)
 	for (i = 0; i < ARRAY_SIZE(troubles); i++)
 		if (trouble(&s->health, i))
 			writer_say(w, "! %llu %s", trouble(&s->health, i), troubles[i].meaning);
+	for (i = 0; i < s->n_conflicts; i++)
+		writer_say(w, "! %s %s", s->conflict[i].where, s->conflict[i].what);
 	if (s->unattributed.connections)
 		writer_say(w,
 			   "! %llu connections on the wire that no sender answers for: see "

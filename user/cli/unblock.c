@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* smtpwall unblock: lifts blocks, and forgets what was used of the limits. */
 #include <errno.h>
+#include <string.h>
 
 #include "cli.h"
+#include "escalate.h"
 #include "log.h"
 #include "view.h"
 
@@ -26,6 +28,28 @@ static int unblock_all(struct maps *maps)
 	for (i = 0; r == 0 && i < n; i++)
 		r = maps_block_remove(maps, &row[i].subject, row[i].road);
 	return r < 0 ? r : maps_windows_clear_all(maps);
+}
+
+/* Blocks before this one do not make the next one longer. `subject`: NULL is everyone. */
+static void forgive(const struct cli *cli, const struct view *view,
+		    const struct sw_subject *subject)
+{
+	struct history *history;
+	char text[SUBJECT_LEN];
+	int r = history_edit(cli->state_dir, &history);
+
+	if (r == -ENOENT)
+		return;
+	if (subject)
+		view_subject_text(view, subject, text);
+	if (r == 0) {
+		r = escalate_forgive(history, subject ? text : NULL);
+		history_close(history);
+	}
+	if (r < 0)
+		log_warning(
+			"earlier blocks are not forgotten: cannot write the history in '%s': %s",
+			cli->state_dir, strerror(-r));
 }
 
 static void say_done(const struct view *view, const struct sw_subject *subject)
@@ -56,6 +80,7 @@ static int unblock(const struct cli *cli, const struct view *view, const struct 
 		log_errno(r, "cannot unblock");
 		return FAILED;
 	}
+	forgive(cli, view, subject);
 	if (!cli->json)
 		say_done(view, subject);
 	return DONE;

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Sending a connection to the relay instead. Only where it would arrive: a socket that is bound to
+ * an address or device, takes IPv6 only, or lives in another network namespace, has to be refused.
+ */
+#ifndef SMTPWALL_REDIRECT_H
+#define SMTPWALL_REDIRECT_H
+
+#include <bpf/bpf_core_read.h>
+
+#include "kernel.h"
+#include "judge.h"
+#include "parse.h"
+
+static __always_inline bool is_mapped(const struct sw_ip *address)
+{
+	const __u32 *words = (const __u32 *)address->addr;
+
+	return !words[0] && !words[1] && words[2] == bpf_htonl(0xffff);
+}
+
+/* A native IPv6 socket reaches an IPv4 relay by its mapped address, if it takes IPv4 at all. */
+static __always_inline bool takes_ipv4(struct bpf_sock *sk)
+{
+	struct sock_common *common = (void *)bpf_skc_to_tcp_sock(sk);
+
+	return common && !BPF_CORE_READ_BITFIELD_PROBED(common, skc_ipv6only);
+}
+
+static __always_inline bool is_bound(const struct bpf_sock *sk)
+{
+	return sk->bound_dev_if || sk->src_ip4 || sk->src_ip6[0] || sk->src_ip6[1] ||
+	       sk->src_ip6[2] || sk->src_ip6[3];
+}
+
+/* Where to; false: it cannot be redirected. */
+static __always_inline bool redirect_target(struct bpf_sock *sk, const struct sw_tag *tag,
+					    const struct attempt *a, struct sw_endpoint *ret)
+{
+	const struct sw_rules *rules = rules_get(a->generation);
+	const struct sw_policy *policy = rules ? policy_at(rules, tag->order) : NULL;
+
+	if (!policy || (tag->flags & SW_TAG_NETNS) || is_bound(sk))
+		return false;
+	*ret = policy->redirect;
+	if (is_mapped(&a->daddr))
+		return ret->port;
+	if (policy->redirect6.port) {
+		*ret = policy->redirect6;
+		return true;
+	}
+	return ret->port && takes_ipv4(sk);
+}
+
+/*
+ * Leads the attempt to the relay: from here on it is a session on the road `relay`, which other
+ * policies may limit. False: it has to be refused.
+ */
+static __always_inline bool redirect(struct bpf_sock *sk, struct sw_tag *tag, struct attempt *a)
+{
+	struct sw_endpoint to;
+
+	if (!redirect_target(sk, tag, a, &to)) {
+		count_verdict(tag, a, true, true);
+		return false;
+	}
+	__builtin_memcpy(tag->asked, a->daddr.addr, sizeof(tag->asked));
+	tag->asked_port = a->port;
+	__builtin_memcpy(a->daddr.addr, to.addr, sizeof(a->daddr.addr));
+	a->port = to.port;
+	a->road = SW_ROAD_RELAY;
+	if (judge(tag, a) != FATE_PASS)
+		return false;
+	tag->flags |= SW_TAG_REDIRECTED;
+	return true;
+}
+
+#endif

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What a reboot, a full disk or a broken file must not undo; and repeat offenders.
+
+load helpers
+
+teardown() {
+	mountpoint -q "$LAB/full" || return 0
+	! daemon_runs || daemon_dies
+	umount -l "$LAB/full"
+}
+
+database() { sqlite3 -cmd '.timeout 2000' "$LAB/state/smtpwall.db" "$1"; }
+held() { database "SELECT count(*) FROM held WHERE subject = 'uid:$1'"; }
+is_held() { [ "$(held "$1")" -gt 0 ]; }
+block_of() { smtpwall -j blocks | jq -e --arg s "uid:$1" 'first(.blocks[] | select(.subject == $s))'; }
+# left_is UID FROM TO: seconds of its block that are left
+left_is() {
+	local left
+	left=$(block_of "$1" | jq "$SECONDS_OF (.until | seconds) - now | round") || return
+	echo "left: $left" >&2
+	[ "$left" -ge "$2" ] && [ "$left" -le "$3" ]
+}
+# shellcheck disable=SC2016 # jq's
+SECONDS_OF='def seconds: sub("\\.[0-9]+"; "") | fromdateiso8601;'
+
+# Under sanitizers, on a busy machine, a start and ten thousand sentences take a while.
+patiently() { eventually "$@" 2>/dev/null || eventually "$@" 2>/dev/null || eventually "$@"; }
+comes_back() { start_daemon 2>/dev/null || patiently daemon_runs && patiently lab_daemon_ready_or_dead; }
+
+# What is left of the kernel's side after the power was cut; `another` boot than that of the file.
+lose_kernel() {
+	daemon_dies
+	smtpwall detach >/dev/null
+}
+another_boot() { database "UPDATE clock SET boot = 'another', wall_ns = wall_ns + ($1) * 1000000000"; }
+
+is_saved() { [ "$(database 'SELECT boot FROM clock')" != another ]; }
+
+# offend UID: goes over the policy of the test
+offend() { is_refused "$1" "$WORLD"; }
+# The seconds of the block, to a few.
+lasts() {
+	local seconds
+	seconds=$(block_of "$1" | jq "$SECONDS_OF (.until | seconds) - (.since | seconds)") || return
+	[ "$seconds" -ge $(($2 - 1)) ] && [ "$seconds" -le $(($2 + 1)) ]
+}
+is_permanent() { block_of "$1" | jq -e .permanent >/dev/null; }
+# The block ends without being forgiven: by its own time.
+runs_out() {
+	database "UPDATE offence SET time_ms = time_ms - 1000"
+	bpftool map delete pinned "$LAB/bpf/smtpwall/uid_blocks" key $(le32 "$1") 0 0 0 0
+}
+le32() { printf '%d %d %d %d' $(($1 & 255)) $(($1 >> 8 & 255)) $(($1 >> 16 & 255)) $(($1 >> 24)); }
+is_free() { ! block_of "$1" >/dev/null; }
+
+@test "blocks and allowances are there again after a reboot, with the time that was left" {
+	smtpwall block "uid:$U" --for 1h --reason 'a "reason" of mine' --roads direct,submission
+	smtpwall block "uid:$V"
+	smtpwall block "uid:$W" --for 2s
+	smtpwall allow "uid:$X" --for 1h
+	eventually is_held "$U"
+	eventually is_held "$X"
+	since=$(block_of "$U" | jq -r .since)
+	sleep 2 # for W's block to be over
+	lose_kernel
+	comes_back
+	block_of "$U" | jq -e '.restored and .by == "manual" and .reason == "a \"reason\" of mine" and
+		.roads == ["direct", "submission"]'
+	left_is "$U" 3570 3600
+	[ "$(block_of "$U" | jq -r .since)" = "$since" ]
+	is_permanent "$V"
+	is_free "$W"
+	smtpwall -j allowed | jq -e --arg s "uid:$X" 'any(.allowed[]; .subject == $s)'
+	is_refused "$U" "$WORLD"
+	smtpwall -j events | jq -se 'any(.event == "restore")'
+}
+
+@test "half an hour off counts; a clock that was set back or forward makes no block longer" {
+	for user in "$U" "$V" "$W"; do smtpwall block "uid:$user" --for 1h; done
+	eventually is_held "$W"
+	lose_kernel
+	another_boot -1800
+	comes_back
+	left_is "$U" 1770 1801
+	eventually is_saved
+	lose_kernel
+	another_boot 86400
+	comes_back
+	left_is "$U" 1740 1801
+	eventually is_saved
+	lose_kernel
+	another_boot -86400
+	comes_back
+	[ "$(adjtimex_says)" = unset ] || is_free "$U"
+}
+adjtimex_says() {
+	python3 -c 'import ctypes; b = (ctypes.c_long * 64)(); ctypes.CDLL(None).adjtimex(b)
+print("unset" if b[5] & 0x40 else "set")'
+}
+
+@test "restore-only puts the gate and the blocks up and ends" {
+	smtpwall block "uid:$U" --for 1h
+	eventually is_held "$U"
+	lose_kernel
+	in_box "$LAB_BUILD/smtpwalld" --restore-only -c "$LAB/etc/smtpwall.conf"
+	daemon_is_gone
+	is_refused "$U" "$WORLD"
+	is_admitted "$V" "$WORLD"
+	comes_back
+	is_refused "$U" "$WORLD"
+	block_of "$U" | jq -e .restored
+}
+
+@test "the mode that a command has set stands after a reboot, as long as the file has the old one" {
+	smtpwall mode observe >/dev/null
+	eventually saved_mode 0
+	lose_kernel
+	comes_back
+	[ "$(smtpwall -j mode | jq -r .mode)" = observe ]
+}
+saved_mode() { [ "$(database 'SELECT mode FROM clock')" = "$1" ]; }
+
+@test "the second block is longer, the third longer still, the last for good; unblock forgives" {
+	policy only "users = {$U}  limits = {\"1 connections per 1s\"}  action = block  block_for = 10m
+		escalate = {2h, 24h, permanent}  escalate_within = 7d"
+	reload
+	for seconds in 600 7200 86400; do
+		is_admitted "$U" "$WORLD"
+		offend "$U"
+		eventually lasts "$U" $seconds
+		runs_out "$U"
+		eventually is_free "$U"
+		sleep 1.2 # the window of the limit
+	done
+	is_admitted "$U" "$WORLD"
+	offend "$U"
+	eventually is_permanent "$U"
+	smtpwall unblock "uid:$U"
+	is_admitted "$U" "$WORLD"
+	offend "$U"
+	block_of "$U"
+	! is_permanent "$U"
+	eventually lasts "$U" 600
+}
+
+@test "observed blocks and those on trial do not count" {
+	policy only "users = {$U}  limits = {\"1 connections per 1s\"}  action = block  block_for = 10m
+		escalate = {2h}"
+	reload
+	smtpwall mode observe >/dev/null
+	knock "$U" -n 3 "$WORLD"
+	eventually block_of "$U"
+	smtpwall mode enforce --for 1h >/dev/null
+	smtpwall unblock --all
+	knock "$U" -n 3 "$WORLD"
+	eventually block_of "$U"
+	sleep 1.2
+	[ "$(database "SELECT count(*) FROM offence WHERE subject = 'uid:$U'")" = 0 ]
+}
+
+@test "too many blocks within an hour are warnings, and said loudly" {
+	config 'mode = enforce' 'max_blocks_per_hour = 1'
+	policy only "users = {$U, $V}  limits = {\"1 connections per 1h\"}  action = block"
+	smtpwall reload
+	knock "$U" -n 2 "$WORLD"
+	expect 'admitted 3 refused 0' knock "$V" -n 3 "$WORLD"
+	eventually told_guard
+	is_free "$V"
+}
+told_guard() { smtpwall -j events | jq -se 'any(.event == "guard")' >/dev/null; }
+
+@test "a database that is broken is set aside, and blocks go on" {
+	smtpwall block "uid:$U" --for 1h
+	eventually is_held "$U"
+	daemon_dies
+	rm -f "$LAB"/state/smtpwall.db-*
+	echo 'no database' >"$LAB/state/smtpwall.db"
+	comes_back
+	ls "$LAB"/state/smtpwall.db.unreadable-*
+	is_refused "$U" "$WORLD"
+	eventually is_held "$U"
+}
+
+@test "a full disk is one warning; blocks work, and are saved when there is room again" {
+	mkdir -p "$LAB/full"
+	mount -t tmpfs -o size=256k tmpfs "$LAB/full"
+	daemon_ends
+	config 'mode = enforce' "state_dir = \"$LAB/full\""
+	sed -i "0,/^state_dir/{/^state_dir/d}" "$LAB/etc/smtpwall.conf"
+	comes_back
+	head -c 1M /dev/zero >"$LAB/full/filler" || true
+	for i in {0..40}; do smtpwall block "uid:$((50000 + i))" --for 1h --reason "$(printf 'x%.0s' {1..70})" >/dev/null; done
+	smtpwall block "uid:$U" --for 1h
+	is_refused "$U" "$WORLD"
+	eventually warned_of_disk
+	[ "$(grep -c 'cannot write the history' "$LAB/daemon.log")" = 1 ]
+	daemon_ends
+	rm "$LAB/full/filler"
+	comes_back
+	eventually full_disk_holds "$U"
+	is_refused "$U" "$WORLD"
+	daemon_ends
+	umount -l "$LAB/full"
+}
+full_disk_holds() { [ "$(sqlite3 "$LAB/full/smtpwall.db" "SELECT count(*) FROM held WHERE subject = 'uid:$1'")" = 1 ]; }
+warned_of_disk() { grep -q 'cannot write the history' "$LAB/daemon.log"; }
+
+# blocks_of_10000 SECONDS: pins them; a command each would take minutes
+blocks_of_10000() {
+	python3 - "$1" <<-'END' >"$LAB/batch"
+		import struct, sys, time
+		now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+		until = now + int(float(sys.argv[1]) * 1e9)
+		value = struct.pack("<QQQQQIBBH80x", until, now, 0, 0, 0, 0, 1, 0, 0)
+		hexed = lambda b: " ".join("%d" % x for x in b)
+		for uid in range(100000, 110000):
+		    print("map update pinned PIN key %s value %s" % (hexed(struct.pack("<II", uid, 0)), hexed(value)))
+	END
+	sed -i "s|PIN|$LAB/bpf/smtpwall/uid_blocks|" "$LAB/batch"
+	bpftool batch file "$LAB/batch" >/dev/null
+}
+n_blocks() { smtpwall -j blocks | jq '.blocks | length'; }
+n_held() { database "SELECT count(*) FROM held WHERE road <> 'allowed'"; }
+are_held() { [ "$(n_held)" = "$1" ]; }
+nobody_is_blocked() { [ "$(n_blocks)" = 0 ]; }
+
+@test "10000 blocks: listed, kept, restored, lifted in under a second, expired; nothing is left" {
+	blocks_of_10000 3600
+	[ "$(n_blocks)" = 10000 ]
+	patiently are_held 10000
+	lose_kernel
+	comes_back
+	[ "$(n_blocks)" = 10000 ]
+	begin=${EPOCHREALTIME/./}
+	smtpwall unblock --all >/dev/null
+	took=$((${EPOCHREALTIME/./} - begin))
+	echo "# unblock --all of 10000 took $((took / 1000)) ms" >&3
+	[ $took -lt 1000000 ]
+	nobody_is_blocked
+	patiently are_held 0
+	blocks_of_10000 15
+	[ "$(n_blocks)" = 10000 ]
+	is_refused 100000 "$WORLD"
+	patiently nobody_is_blocked
+	patiently are_held 0
+	[ "$(bpftool -j map dump pinned "$LAB/bpf/smtpwall/uid_blocks" | jq length)" = 0 ]
+	is_admitted 100000 "$WORLD"
+}
