@@ -76,10 +76,17 @@ exact() {
 	return 1
 }
 
-# high UID [UNHEARD]: at least as many as the servers took, less those that it could not hear
-charged_enough() { [ $(($(charged "$1") + ${2:-0})) -ge "$(taken "$1" | cut -d ' ' -f 1)" ]; }
+# high UID [UNHEARD]: counted and charged are at least as many as the servers took, less those that
+# could not be heard
+is_high() {
+	local counted taken
+	read -r counted _ < <(counted "$1")
+	read -r taken _ < <(taken "$1")
+	[ $((counted + ${2:-0})) -ge "$taken" ] && [ $(($(charged "$1") + ${2:-0})) -ge "$taken" ]
+}
 high() {
-	eventually charged_enough "$@" && return
-	echo "of uid $1 the servers took $(taken "$1"), charged are $(charged "$1")" >&2
+	eventually is_high "$@" && return
+	echo "of uid $1 the servers took $(taken "$1"), charged are $(charged "$1")," \
+		"counted $(counted "$1")" >&2
 	return 1
 }

@@ -244,6 +244,7 @@ static __always_inline void smtp_cover(struct sw_dialogue *d, struct smtp_news *
 	may = smtp_least(smtp_least(d->alike, d->covers / 3), room);
 	if (may > d->hidden) {
 		news->charged += may - d->hidden;
+		news->accepted += may - d->hidden;
 		d->hidden = may;
 	}
 }
@@ -255,7 +256,6 @@ static __always_inline void smtp_settle_covers(struct sw_dialogue *d, struct smt
 
 	hidden = smtp_least(hidden, d->hidden);
 	news->refunded += d->hidden - hidden;
-	news->accepted += hidden;
 	d->dark -= smtp_least(d->dark, hidden * (SMTP_LEAST_CHUNKED - 3 * SMTP_LEAST_COMMAND));
 	d->covers = d->alike = d->hidden = 0;
 }

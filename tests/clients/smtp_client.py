@@ -5,8 +5,8 @@
 	smtp_client.py MANNER ADDRESS[=PORT] [N] [SENDER]
 
 Tells how many of its messages were taken, as the server said. Exits 1 when the server, or whoever
-stands between, says nothing for PATIENCE seconds (5 if it is not in the environment), or when TCP had to
-send something again and CLEAN is in the environment.
+stands between, says nothing for PATIENCE seconds (5 if it is not in the environment), or when TCP
+had to send something again and CLEAN is in the environment.
 """
 import os
 import socket
@@ -87,7 +87,8 @@ class Client:
             self.ask(b"QUIT")
         except (EOFError, ConnectionError):
             pass
-        again, = struct.unpack_from("I", self.peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256), 100)
+        info = self.peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        again, = struct.unpack_from("I", info, 100)  # tcpi_total_retrans
         if again and "CLEAN" in os.environ:
             raise ConnectionError(f"{again} segments were sent again")
         self.peer.close()
@@ -129,6 +130,15 @@ def grey(client, n):
     client.ask(b"MAIL FROM:<%s>" % client.sender, 250)
     for i in range(n):
         client.ask(b"RCPT TO:<grey@world.example>", 450)
+    client.quit()
+
+
+def noop_between(client, n):
+    """n messages, and a NOOP before each"""
+    client.hello()
+    for _ in range(n):
+        client.ask(b"NOOP")
+        client.transaction()
     client.quit()
 
 
