@@ -2,13 +2,13 @@
 /*
  * Connects and hangs up, again and again, and tells what connect() answered.
  *
- *	knock [-p PROCESSES] [-n TIMES | -s SECONDS] [-v] ADDRESS [PORT]
+ *	knock [-p PROCESSES] [-n TIMES | -s SECONDS] [-w MICROSECONDS] [-v] ADDRESS [PORT]
  *	admitted 20 refused 44 failed 0 refusal_us 4 slowest_us 37
  *
- * All processes start at once; each connects TIMES times, or for SECONDS. Refused is EPERM, and
- * took so long on average and at most; what fails otherwise is told on stderr. -v tells of each
- * that is admitted when connect() was called and when it returned, in nanoseconds. SIGTERM ends
- * it early, with the result.
+ * All processes start at once; each connects TIMES times, or for SECONDS, and waits for -w between.
+ * Refused is EPERM, and took so long on average and at most; what fails otherwise is told on
+ * stderr. -v tells of each that is admitted when connect() was called and when it returned, in
+ * nanoseconds. SIGTERM ends it early, with the result.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -43,7 +43,7 @@ struct order {
 		struct sockaddr_in6 v6;
 	} to;
 	socklen_t length;
-	unsigned long processes, times, seconds;
+	unsigned long processes, times, seconds, pause_us;
 	bool verbose;
 };
 
@@ -101,6 +101,12 @@ static void knock(const struct order *order, struct told *told)
 	}
 }
 
+static void rest(const struct order *order)
+{
+	if (order->pause_us)
+		usleep(order->pause_us);
+}
+
 static struct told *shared; /* for the handler */
 
 static void on_stop(int signal)
@@ -117,10 +123,10 @@ static void knock_on(const struct order *order, struct told *told)
 	pthread_barrier_wait(&told->start);
 	end = now_ns() + order->seconds * NSEC;
 	if (order->seconds)
-		while (!told->stop && now_ns() < end)
+		for (; !told->stop && now_ns() < end; rest(order))
 			knock(order, told);
 	else
-		for (i = 0; !told->stop && i < order->times; i++)
+		for (i = 0; !told->stop && i < order->times; i++, rest(order))
 			knock(order, told);
 }
 
@@ -188,20 +194,23 @@ int main(int argc, char **argv)
 	struct order order = { .processes = 1, .times = 1 };
 	int c;
 
-	while ((c = getopt(argc, argv, "p:n:s:v")) >= 0) {
+	while ((c = getopt(argc, argv, "p:n:s:w:v")) >= 0) {
 		if (c == 'p')
 			order.processes = strtoul(optarg, NULL, 10);
 		if (c == 'n')
 			order.times = strtoul(optarg, NULL, 10);
 		if (c == 's')
 			order.seconds = strtoul(optarg, NULL, 10);
+		if (c == 'w')
+			order.pause_us = strtoul(optarg, NULL, 10);
 		order.verbose |= c == 'v';
 		if (c == '?')
 			return 2;
 	}
 	if (optind == argc || order.processes == 0 ||
 	    !address_parse(argv[optind], optind + 1 < argc ? argv[optind + 1] : "25", &order)) {
-		fputs("usage: knock [-p PROCESSES] [-n TIMES | -s SECONDS] [-v] ADDRESS [PORT]\n",
+		fputs("usage: knock [-p PROCESSES] [-n TIMES | -s SECONDS] [-w MICROSECONDS] [-v] "
+		      "ADDRESS [PORT]\n",
 		      stderr);
 		return 2;
 	}
