@@ -82,13 +82,13 @@ static __always_inline void source_key(const struct segment *s, struct sw_ip *ke
 
 	to[0] = address[0];
 	to[1] = address[1];
-	if (address[0] == 0 && *(const __u32 *)(s->saddr.addr + 8) == bpf_htonl(0xffff))
+	if (is_v4(&s->saddr))
 		return;
 	if (bits < 64) {
-		to[0] &= bits ? bpf_cpu_to_be64(~0ULL << (64 - bits)) : 0;
+		to[0] &= high_bits(bits);
 		to[1] = 0;
 	} else if (bits < 128) {
-		to[1] &= bits > 64 ? bpf_cpu_to_be64(~0ULL << (128 - bits)) : 0;
+		to[1] &= high_bits(bits - 64);
 	}
 }
 
@@ -114,7 +114,7 @@ static __always_inline bool is_new_connection(const struct smtp_packet *packet, 
 
 SUBPROGRAM int count_source(const struct smtp_packet *packet, __u32 road, __u32 opened)
 {
-	struct sw_ip key __attribute__((aligned(8))) = {}, overflow = {};
+	struct sw_ip key __attribute__((aligned(8))) = {};
 	const struct segment *s;
 	struct sw_ledger *row;
 	struct sw_tally *tally;
@@ -125,11 +125,7 @@ SUBPROGRAM int count_source(const struct smtp_packet *packet, __u32 road, __u32 
 	source_key(s, &key);
 	row = bpf_map_lookup_elem(&ip_ledger, &key);
 	if (!row)
-		row = ledger_row(&ip_ledger, &key, bpf_ktime_get_boot_ns());
-	if (!row) {
-		health_count(ledger_overflow);
-		row = bpf_map_lookup_elem(&ip_ledger, &overflow);
-	}
+		row = ledger_of_ip(&key, bpf_ktime_get_boot_ns());
 	if (!row)
 		return 0;
 	tally = tally_of(row, road);

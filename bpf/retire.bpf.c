@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Takes a row of windows out of its map without losing a charge: it is marked dead under its own
- * lock, so that an attempt that has just looked it up looks again. Attached nowhere: user space
- * runs it with BPF_PROG_TEST_RUN, a struct sw_retire as the packet.
+ * lock, so that an attempt that has just looked it up looks again. And an address out of its ledger
+ * without losing a count: what it has is moved into the row that its network shares. Attached
+ * nowhere: user space runs it with BPF_PROG_TEST_RUN, a struct sw_retire as the packet.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,6 +15,7 @@
 
 #include <smtpwall/window.h>
 
+#include "lib/ledger.h"
 #include "lib/policy.h" /* for the whole types of the tables (see there) */
 
 static __always_inline bool is_idle(const struct sw_cell *cell, __u64 now_ns)
@@ -48,6 +50,56 @@ static __always_inline int retire_from(void *windows, const void *key,
 	return 1;
 }
 
+#define COUNTERS (offsetof(struct sw_ledger, first_seen_ns) / sizeof(__u64))
+
+static __always_inline void move_counts(struct sw_ledger *from, struct sw_ledger *to)
+{
+	__u64 *source = (__u64 *)from, *target = (__u64 *)to, count;
+	__u32 i;
+
+	for (i = 0; i < COUNTERS; i++) {
+		count = __sync_lock_test_and_set(&source[i], 0);
+		if (count)
+			__sync_fetch_and_add(&target[i], count);
+	}
+	if (to->last_seen_ns < from->last_seen_ns)
+		to->last_seen_ns = from->last_seen_ns;
+	if (to->first_seen_ns > from->first_seen_ns)
+		to->first_seen_ns = from->first_seen_ns;
+}
+
+/* An hour before now may be before the boot: less than 0. */
+static __always_inline bool was_seen(const struct sw_ledger *row, __u64 since_ns)
+{
+	return (__s64)(row->first_seen_ns - since_ns) >= 0 ||
+	       (__s64)(row->last_seen_ns - since_ns) >= 0;
+}
+
+/* The row that is always there. */
+static __always_inline bool is_overflow(const struct sw_ip *key)
+{
+	const __u64 *words = (const __u64 *)key->addr;
+
+	return !words[0] && !words[1];
+}
+
+static __always_inline int retire_address(const struct sw_retire *order)
+{
+	struct sw_ip key __attribute__((aligned(8)));
+	struct sw_ledger *row, *shared;
+
+	__builtin_memcpy(key.addr, order->addr, sizeof(key.addr));
+	row = bpf_map_lookup_elem(&ip_ledger, &key);
+	if (!row || is_overflow(&key) || (order->only_idle && was_seen(row, order->now_ns)))
+		return 0;
+	shared = ledger_shared(&key, bpf_ktime_get_boot_ns());
+	if (!shared || shared == row)
+		return 0;
+	move_counts(row, shared);
+	bpf_map_delete_elem(&ip_ledger, &key);
+	return 1;
+}
+
 SEC("tc")
 int retire(struct __sk_buff *skb)
 {
@@ -61,6 +113,8 @@ int retire(struct __sk_buff *skb)
 	uid.policy = unit.policy = order.policy;
 	uid.road = unit.road = order.road;
 	unit.cgroup = order.id;
+	if (order.kind == SW_KIND_IP)
+		return retire_address(&order);
 	if (order.kind == SW_KIND_UNIT)
 		return retire_from(&unit_windows, &unit, &order);
 	return retire_from(&uid_windows, &uid, &order);

@@ -816,6 +816,48 @@ each_uid() {
 	is_admitted 0 "$WORLD"
 }
 
+# sources [FILTER]: the sum of all rows, in jq
+wire_rows() { smtpwall -j list ip | jq "$1"; }
+connections_are() { [ "$(wire_rows '[.subjects[].roads.direct.connections] | add')" = "$1" ]; }
+# age_sources: as if they had not been seen for two hours
+age_sources() {
+	python3 - "$(pins)/ip_ledger" <<-'END' >"$LAB/batch"
+		import json, struct, subprocess, sys, time
+		rows = json.loads(subprocess.check_output(["bpftool", "-j", "map", "dump", "pinned", sys.argv[1]]))
+		then = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 7200 * 10**9
+		for row in rows:
+		    value = row["value"][:-16] + list("%#04x" % b for b in struct.pack("<qq", then, then))
+		    print("map update pinned", sys.argv[1], "key", *row["key"], "value", *value)
+	END
+	bpftool batch file "$LAB/batch" >/dev/null
+}
+
+@test "a full ledger of addresses: newcomers share their network's row, nobody is pushed out, the idle make room" {
+	limited 'max_users = 8'
+	start_daemon
+	expect 'admitted 1 refused 0' knock $U "$WORLD"
+	for source in 10.1.0.1 10.2.0.1; do in_box "$LAB/bin/forge" raw $source "$WORLD" 25 500; done
+	connections_are 1001
+	[ "$(wire_rows '.subjects | length')" = 11 ] # 8 of its own, 3 shared
+	wire_rows '[.subjects[].subject]' | jq -e 'contains(["ip:10.1.0.0/24", "ip:10.1.1.0/24", "ip:10.2.0.0/24", "ip:overflow"])'
+	[ "$(smtpwall -j show ip:10.1.1.0/24 | jq .roads.direct.connections)" = 245 ]
+	smtpwall -j status | jq -e '.health.ledger_overflow >= 990 and .wire.connections == 1001'
+	expect 'admitted 1 refused 1' knock $U -n 2 "$WORLD"
+	[ "$(ledger ip:$BOX direct.connections)" = 2 ]
+	run smtpwall block ip:10.1.1.0/24
+	[ "$status" = 2 ]
+
+	age_sources
+	stop_daemon
+	start_daemon # each looks at once
+	gone_are_the_idle() { [ "$(wire_rows '.subjects | length')" -lt 11 ]; }
+	eventually gone_are_the_idle
+	connections_are 1002
+	is_admitted 3001 "$WORLD"
+	[ "$(ledger ip:$BOX direct.connections)" = 1 ]
+	connections_are 1003
+}
+
 @test "a full ring changes no verdict; what was not told is counted and shown" {
 	config 'mode = enforce'
 	policy many 'users = {"10000-19999"}  limits = {"1 connections per 1h"}'

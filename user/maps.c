@@ -30,6 +30,7 @@ enum map {
 	MAP_UID_LEDGER,
 	MAP_UNIT_LEDGER,
 	MAP_IP_LEDGER,
+	MAP_NET_LEDGER,
 	MAP_UID_WINDOWS,
 	MAP_UNIT_WINDOWS,
 	MAP_OVERFLOW_WINDOWS,
@@ -63,6 +64,8 @@ static const struct {
 	[MAP_UNIT_LEDGER] = { "unit_ledger", sizeof(struct sw_unit), sizeof(struct sw_ledger), true,
 			      0 },
 	[MAP_IP_LEDGER] = { "ip_ledger", sizeof(struct sw_ip), sizeof(struct sw_ledger), true, 0 },
+	[MAP_NET_LEDGER] = { "net_ledger", sizeof(struct sw_network), sizeof(struct sw_ledger),
+			     true, 0 },
 	[MAP_UID_WINDOWS] = { "uid_windows", sizeof(struct sw_uid_policy),
 			      sizeof(struct sw_windows), true, BPF_F_LOCK },
 	[MAP_UNIT_WINDOWS] = { "unit_windows", sizeof(struct sw_unit_policy),
@@ -104,6 +107,7 @@ union key {
 	struct sw_uid uid;
 	struct sw_unit unit;
 	struct sw_ip ip;
+	struct sw_network network;
 	struct sw_uid_road uid_road;
 	struct sw_unit_road unit_road;
 	struct sw_ip_road ip_road;
@@ -693,11 +697,27 @@ static int collect_every_kind(struct maps *maps, const enum map map_of[SW_KINDS]
 	return 0;
 }
 
+/* The row that addresses of a network share. */
+static int add_shared(const union key *key, const void *value, void *userdata)
+{
+	struct rows *rows = userdata;
+	struct ledger_row *row = rows_add(rows);
+
+	if (!row)
+		return -ENOMEM;
+	row->subject = (struct sw_subject){ .kind = SW_KIND_IP, .uid = key->network.prefix_len };
+	memcpy(row->subject.addr, key->network.addr, sizeof(row->subject.addr));
+	memcpy(&row->ledger, value, sizeof(row->ledger));
+	return 0;
+}
+
 int maps_ledger(struct maps *maps, enum sw_kind kind, struct ledger_row **ret, size_t *ret_n)
 {
 	struct rows rows = { .row_size = sizeof(**ret) };
 	int r = collect(maps, ledger_of[kind], kind, add_ledger, &rows);
 
+	if (r == 0 && kind == SW_KIND_IP)
+		r = collect(maps, MAP_NET_LEDGER, kind, add_shared, &rows);
 	if (r < 0)
 		return r;
 	*ret = (struct ledger_row *)rows.row;
@@ -743,9 +763,13 @@ int maps_allowances(struct maps *maps, struct allowance_row **ret, size_t *ret_n
 
 int maps_ledger_get(struct maps *maps, const struct sw_subject *subject, struct sw_ledger *ret)
 {
+	struct sw_network shared = { .prefix_len = subject->uid };
 	union key key = subject_key(subject);
 
-	return lookup(maps, ledger_of[subject->kind], &key, ret);
+	if (subject->kind != SW_KIND_IP || !subject->uid)
+		return lookup(maps, ledger_of[subject->kind], &key, ret);
+	memcpy(shared.addr, subject->addr, sizeof(shared.addr));
+	return lookup(maps, MAP_NET_LEDGER, &shared, ret);
 }
 
 int maps_windows_get(struct maps *maps, const struct sw_subject *subject, __u32 policy, __u32 road,
@@ -933,6 +957,15 @@ int maps_windows_clear_all(struct maps *maps)
 	return r;
 }
 
+static int retire(struct maps *maps, const struct sw_retire *request)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = request, .data_size_in = sizeof(*request));
+
+	if (bpf_prog_test_run_opts(maps->retire, &opts) < 0)
+		return -errno;
+	return opts.retval == 1;
+}
+
 int maps_windows_retire(struct maps *maps, const struct windows_row *row, uint64_t now_ns)
 {
 	const struct sw_retire request = {
@@ -943,14 +976,30 @@ int maps_windows_retire(struct maps *maps, const struct windows_row *row, uint64
 		.policy = row->policy,
 		.road = row->road,
 	};
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = &request, .data_size_in = sizeof(request));
 
-	if (bpf_prog_test_run_opts(maps->retire, &opts) < 0)
-		return -errno;
-	return opts.retval == 1;
+	return retire(maps, &request);
+}
+
+int maps_address_retire(struct maps *maps, const struct sw_subject *subject, uint64_t since_ns)
+{
+	struct sw_retire request = { .kind = SW_KIND_IP, .only_idle = 1, .now_ns = since_ns };
+
+	memcpy(request.addr, subject->addr, sizeof(request.addr));
+	return retire(maps, &request);
 }
 
 /* ---- fill ---- */
+
+int maps_ledger_room(struct maps *maps, enum sw_kind kind, uint32_t *ret)
+{
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(maps->fd[ledger_of[kind]], &info, &size) < 0)
+		return -errno;
+	*ret = info.max_entries;
+	return 0;
+}
 
 static int count_row(const union key *key, const void *value, void *userdata)
 {

@@ -58,6 +58,7 @@ struct allowance_row {
 	struct sw_subject subject;
 	struct sw_allowance allowance;
 };
+/* Of addresses also the rows that networks share (see sw_subject.uid). */
 int maps_ledger(struct maps *maps, enum sw_kind kind, struct ledger_row **ret, size_t *ret_n);
 int maps_windows(struct maps *maps, enum sw_kind kind, struct windows_row **ret, size_t *ret_n);
 int maps_blocks(struct maps *maps, struct block_row **ret, size_t *ret_n);	 /* every kind */
@@ -90,7 +91,11 @@ int maps_windows_clear(struct maps *maps, const struct sw_subject *subject);
 int maps_windows_clear_all(struct maps *maps);
 /* Retires one row if all its windows have run out. 1: retired, 0: still in use. */
 int maps_windows_retire(struct maps *maps, const struct windows_row *row, uint64_t now_ns);
+/* Moves an address that was not seen since then into the row that its network shares. Likewise. */
+int maps_address_retire(struct maps *maps, const struct sw_subject *subject, uint64_t since_ns);
 
+/* How many rows the ledger can have. */
+int maps_ledger_room(struct maps *maps, enum sw_kind kind, uint32_t *ret);
 /* How full each map is, for `status`. */
 struct map_fill {
 	char name[16];

@@ -166,14 +166,28 @@ static int addr_parse(const char *text, __u8 ret[static 16])
 	return 0;
 }
 
-/* A subject is one address, or with IPv6 the one network of the configured size: no other. */
+/* Of the networks whose addresses share a row. */
+static unsigned int shared_bits(bool v4, unsigned int ipv6_prefix)
+{
+	if (v4)
+		return SW_SHARED_V4;
+	if (ipv6_prefix >= SW_SHARED_V6 + 16)
+		return SW_SHARED_V6;
+	return ipv6_prefix > 16 ? ipv6_prefix - 16 : 1;
+}
+
+/*
+ * A subject is one address, or with IPv6 the one network of the configured size. Or one whose
+ * addresses share a row, when they find no other: nothing but that row is meant.
+ */
 static int ip_parse(const char *text, const struct context *context, struct sw_subject *ret)
 {
 	char address[INET6_ADDRSTRLEN];
 	const char *slash = strchrnul(text, '/');
+	unsigned int bits, shared = 0;
 	__u8 addr[16];
 	uint64_t prefix;
-	unsigned int bits;
+	bool v4;
 
 	if (strcmp(text, "overflow") == 0)
 		return 0; /* the address that no host has: all zero */
@@ -183,13 +197,18 @@ static int ip_parse(const char *text, const struct context *context, struct sw_s
 	address[slash - text] = '\0';
 	if (addr_parse(address, addr) < 0)
 		return -EINVAL;
-	bits = addr_is_v4(addr) ? 32 : context->ipv6_prefix;
-	if (*slash && (number_parse(slash + 1, 128, &prefix) < 0 || prefix != bits))
+	v4 = addr_is_v4(addr);
+	bits = v4 ? 32 : context->ipv6_prefix;
+	if (*slash && number_parse(slash + 1, 128, &prefix) < 0)
 		return -EINVAL;
-	if (!addr_is_v4(addr))
-		addr_cut(addr, bits);
+	if (*slash && prefix != bits)
+		shared = bits = shared_bits(v4, context->ipv6_prefix);
+	if (*slash && prefix != bits)
+		return -EINVAL;
+	addr_cut(addr, v4 ? V4_MAPPED_BITS + bits : bits);
 
 	memcpy(ret->addr, addr, sizeof(ret->addr));
+	ret->uid = shared && v4 ? V4_MAPPED_BITS + shared : shared;
 	return 0;
 }
 
@@ -272,13 +291,14 @@ static int unit_path(__u64 unit, const char *cgroup_root, char *ret, size_t size
 	return 0;
 }
 
-static void ip_format(const __u8 addr[static 16], unsigned int ipv6_prefix,
+/* `bits`: of the network whose shared row is meant, or 0. */
+static void ip_format(const __u8 addr[static 16], unsigned int bits, unsigned int ipv6_prefix,
 		      char text[static SUBJECT_LEN])
 {
 	char address[INET6_ADDRSTRLEN];
 	bool v4 = addr_is_v4(addr);
 
-	if (IN6_IS_ADDR_UNSPECIFIED((const struct in6_addr *)addr)) {
+	if (!bits && IN6_IS_ADDR_UNSPECIFIED((const struct in6_addr *)addr)) {
 		snprintf(text, SUBJECT_LEN, "ip:overflow");
 		return;
 	}
@@ -286,7 +306,9 @@ static void ip_format(const __u8 addr[static 16], unsigned int ipv6_prefix,
 		inet_ntop(AF_INET, addr + 12, address, sizeof(address));
 	else
 		inet_ntop(AF_INET6, addr, address, sizeof(address));
-	if (v4 || ipv6_prefix == 128)
+	if (bits)
+		snprintf(text, SUBJECT_LEN, "ip:%s/%u", address, v4 ? bits - V4_MAPPED_BITS : bits);
+	else if (v4 || ipv6_prefix == 128)
 		snprintf(text, SUBJECT_LEN, "ip:%s", address);
 	else
 		snprintf(text, SUBJECT_LEN, "ip:%s/%u", address, ipv6_prefix);
@@ -311,7 +333,7 @@ void subject_format(const struct sw_subject *subject, unsigned int ipv6_prefix,
 			snprintf(text, SUBJECT_LEN, "unit:#%llu", subject->unit);
 		return;
 	case SW_KIND_IP:
-		ip_format(subject->addr, ipv6_prefix, text);
+		ip_format(subject->addr, subject->uid, ipv6_prefix, text);
 		return;
 	case SW_KINDS:
 		break;

@@ -9,14 +9,14 @@
 #include "cut.h"
 #include "escalate.h"
 #include "events.h"
+#include "idle.h"
 #include "log.h"
 #include "quantity.h"
 
 #define SECOND_NS 1000000000ULL
 #define MINUTE_NS (60 * SECOND_NS)
-#define HINTS 64	     /* blocks made between two sweeps of which we know who did it */
-#define RETIRED_AT_ONCE 1000 /* rows of windows looked at in one sweep: the loop must go on */
-#define TOLERANCE_MS 100     /* of two readings of the wall clock */
+#define HINTS 64	 /* blocks made between two sweeps of which we know who did it */
+#define TOLERANCE_MS 100 /* of two readings of the wall clock */
 /*
  * A connect that was admitted just before the block ends by itself, or hangs: after a second it
  * is cut, too (as the kernel spares its SYN for so long), and until then what comes of it.
@@ -35,10 +35,7 @@ struct sweep {
 	struct sw_control control; /* as it was told */
 	struct sw_health health;   /* as it was told */
 	uint64_t health_told_ns;
-	struct windows_row *idle; /* what is left to look at */
-	size_t n_idle, next_idle;
-	enum sw_kind idle_kind;
-	uint64_t idle_read_ns;
+	struct idle *idle;
 	bool failing, cut_failing, cut_away_told;
 	bool enforced; /* the mode, when blocks were last looked at */
 };
@@ -657,8 +654,8 @@ static const struct {
 	{ offsetof(struct sw_health, no_storage), "no_storage",
 	  "attempts found no socket memory (refused where the mode is enforce)" },
 	{ offsetof(struct sw_health, ledger_overflow), "ledger_overflow",
-	  "attempts and packets were counted in the overflow row, the ledger is full; raise "
-	  "max_users" },
+	  "attempts and packets were counted in the overflow row or in that of a network, the "
+	  "ledger is full; raise max_users" },
 	{ offsetof(struct sw_health, window_overflow), "window_overflow",
 	  "attempts were judged by the shared overflow windows, there was no room for more" },
 	{ offsetof(struct sw_health, block_overflow), "block_overflow",
@@ -723,54 +720,6 @@ static int sweep_health(struct sweep *sweep, uint64_t now_ns)
 	return 0;
 }
 
-/* ---- idle windows ---- */
-
-/* Can any window of this row still be in use? Spares the kernel the rows that surely are. */
-static bool may_be_idle(const struct sweep *sweep, const struct windows_row *row, uint64_t now_ns)
-{
-	const struct sw_policy *policy = teller_policy(sweep->teller, row->policy);
-	uint64_t longest_ns = 0;
-
-	for (int i = 0; policy && i < policy->n_limits && i < SW_LIMITS; i++)
-		if (policy->limit[i].window_ns > longest_ns)
-			longest_ns = policy->limit[i].window_ns;
-	return now_ns > row->windows.clock_ns && now_ns - row->windows.clock_ns > longest_ns;
-}
-
-/* One kind a minute: the maps may be large. */
-static int read_windows(struct sweep *sweep, uint64_t now_ns)
-{
-	if (sweep->idle_read_ns && now_ns - sweep->idle_read_ns < MINUTE_NS)
-		return 0;
-	sweep->idle_read_ns = now_ns;
-	sweep->idle_kind = sweep->idle_kind == SW_KIND_UID ? SW_KIND_UNIT : SW_KIND_UID;
-	free(sweep->idle);
-	sweep->idle = NULL;
-	sweep->n_idle = sweep->next_idle = 0;
-	return maps_windows(sweep->maps, sweep->idle_kind, &sweep->idle, &sweep->n_idle);
-}
-
-static int sweep_windows(struct sweep *sweep, uint64_t now_ns)
-{
-	int r;
-
-	if (sweep->next_idle == sweep->n_idle) {
-		r = read_windows(sweep, now_ns);
-		if (r < 0)
-			return r;
-	}
-	for (int i = 0; i < RETIRED_AT_ONCE && sweep->next_idle < sweep->n_idle; i++) {
-		const struct windows_row *row = &sweep->idle[sweep->next_idle++];
-
-		if (!may_be_idle(sweep, row, now_ns))
-			continue;
-		r = maps_windows_retire(sweep->maps, row, now_ns);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 /* ---- the sweep ---- */
 
 void sweep_now(struct sweep *sweep)
@@ -785,7 +734,7 @@ void sweep_now(struct sweep *sweep)
 	r = r < 0 ? r : sweep_blocks(sweep, mode, now_ns);
 	r = r < 0 ? r : sweep_allowances(sweep, now_ns);
 	r = r < 0 ? r : sweep_health(sweep, now_ns);
-	r = r < 0 ? r : sweep_windows(sweep, now_ns);
+	r = r < 0 ? r : idle_retire(sweep->idle, now_ns);
 	if (r < 0 && !sweep->failing)
 		log_errno(r, "cannot sweep the maps (limits and blocks go on; tried again each "
 			     "second)");
@@ -831,8 +780,8 @@ int sweep_new(struct maps *maps, struct teller *teller, struct sweep **ret)
 		return -ENOMEM;
 	sweep->maps = maps;
 	sweep->teller = teller;
-	sweep->idle_kind = SW_KIND_UNIT;
-	r = recall(sweep);
+	r = idle_new(maps, teller, &sweep->idle);
+	r = r < 0 ? r : recall(sweep);
 	r = r < 0 ? r : maps_health(maps, &sweep->health);
 	r = r < 0 ? r : maps_control(maps, &sweep->control);
 	if (r < 0) {
@@ -849,7 +798,7 @@ void sweep_free(struct sweep *sweep)
 	if (!sweep)
 		return;
 	free(sweep->told);
-	free(sweep->idle);
+	idle_free(sweep->idle);
 	free(sweep);
 }
 
@@ -861,4 +810,5 @@ void sweep_follow(struct sweep *sweep, const struct config *config)
 void sweep_maps(struct sweep *sweep, struct maps *maps)
 {
 	sweep->maps = maps;
+	idle_maps(sweep->idle, maps);
 }

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The row of a subject in its ledger. A full ledger charges newcomers to the overflow row. */
+/*
+ * The row of a subject in its ledger. A full ledger charges newcomers to the overflow row; an address
+ * to the row of its network first.
+ */
 #ifndef SMTPWALL_LEDGER_H
 #define SMTPWALL_LEDGER_H
+
+#include <bpf/bpf_endian.h>
 
 #include "maps.h"
 
@@ -42,6 +47,67 @@ static __always_inline struct sw_ledger *ledger_of(const struct sw_tag *tag, __u
 		return ledger_of_uid(tag->uid, now_ns);
 	row = ledger_row(&unit_ledger, &unit, now_ns);
 	return row ? row : ledger_of_uid(SW_UID_OVERFLOW, now_ns);
+}
+
+/* A mask, in network order. */
+static __always_inline __u64 high_bits(__u32 bits)
+{
+	return bits ? bpf_cpu_to_be64(~0ULL << (64 - bits)) : 0;
+}
+
+static __always_inline bool is_v4(const struct sw_ip *ip)
+{
+	const __u32 *words = (const __u32 *)ip->addr;
+
+	return !words[0] && !words[1] && words[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline __u32 shared_bits_v6(void)
+{
+	const struct sw_control *control = control_get();
+	__u32 bits = control ? control->ipv6_prefix : 64;
+
+	if (bits >= SW_SHARED_V6 + 16)
+		return SW_SHARED_V6;
+	return bits > 16 ? bits - 16 : 1;
+}
+
+static __always_inline void shared_key(const struct sw_ip *ip, struct sw_network *key)
+{
+	__u64 high = *(const __u64 *)ip->addr;
+
+	__builtin_memset(key, 0, sizeof(*key));
+	if (is_v4(ip)) {
+		key->prefix_len = 96 + SW_SHARED_V4;
+		__builtin_memcpy(key->addr, ip->addr, sizeof(key->addr));
+		key->addr[15] = 0;
+		return;
+	}
+	key->prefix_len = shared_bits_v6();
+	high &= high_bits(key->prefix_len);
+	__builtin_memcpy(key->addr, &high, sizeof(high));
+}
+
+/* Where those of its network count that have no row of their own. `ip`: aligned as a number. */
+static __always_inline struct sw_ledger *ledger_shared(const struct sw_ip *ip, __u64 now_ns)
+{
+	struct sw_ip overflow = {};
+	struct sw_network key;
+	struct sw_ledger *row;
+
+	shared_key(ip, &key);
+	row = ledger_row(&net_ledger, &key, now_ns);
+	return row ? row : bpf_map_lookup_elem(&ip_ledger, &overflow);
+}
+
+static __always_inline struct sw_ledger *ledger_of_ip(const struct sw_ip *ip, __u64 now_ns)
+{
+	struct sw_ledger *row = ledger_row(&ip_ledger, ip, now_ns);
+
+	if (row)
+		return row;
+	health_count(ledger_overflow);
+	return ledger_shared(ip, now_ns);
 }
 
 static __always_inline struct sw_tally *tally_of(struct sw_ledger *row, __u32 road)

@@ -147,6 +147,15 @@ struct {
 	__type(value, struct sw_ledger);
 } ip_ledger MAP;
 
+/* For addresses that found no room above: rows that each network's share. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct sw_network);
+	__type(value, struct sw_ledger);
+} net_ledger MAP;
+
 /* ---- windows ---- */
 
 struct {

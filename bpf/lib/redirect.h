@@ -12,13 +12,6 @@
 #include "judge.h"
 #include "parse.h"
 
-static __always_inline bool is_mapped(const struct sw_ip *address)
-{
-	const __u32 *words = (const __u32 *)address->addr;
-
-	return !words[0] && !words[1] && words[2] == bpf_htonl(0xffff);
-}
-
 /* A native IPv6 socket reaches an IPv4 relay by its mapped address, if it takes IPv4 at all. */
 static __always_inline bool takes_ipv4(struct bpf_sock *sk)
 {
@@ -43,7 +36,7 @@ static __always_inline bool redirect_target(struct bpf_sock *sk, const struct sw
 	if (!policy || (tag->flags & SW_TAG_NETNS) || is_bound(sk))
 		return false;
 	*ret = policy->redirect;
-	if (is_mapped(&a->daddr))
+	if (is_v4(&a->daddr))
 		return ret->port;
 	if (policy->redirect6.port) {
 		*ret = policy->redirect6;

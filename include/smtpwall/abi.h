@@ -53,7 +53,8 @@ enum sw_action { SW_ACTION_DENY, SW_ACTION_BLOCK, SW_ACTION_REDIRECT };
 /* Whom we count. Only the member that belongs to the kind is set, the others are zero. */
 struct sw_subject {
 	__u32 kind;	/* enum sw_kind */
-	__u32 uid;	/* in the machine's user namespace */
+	__u32 uid;	/* in the machine's user namespace; with `addr` (user space only): the bits
+			 * of the network whose shared row is meant, 0: none */
 	__u64 unit;	/* cgroup v2 id: the inode number of its directory */
 	__u8 addr[16];	/* IPv6 is cut to control.ipv6_prefix bits */
 };
@@ -72,6 +73,10 @@ struct sw_unit {
 struct sw_ip {
 	__u8 addr[16];
 };
+
+/* Networks whose addresses share a row when the ledger of addresses is full: bits of the address. */
+#define SW_SHARED_V4 24
+#define SW_SHARED_V6 48 /* but always 16 less than control.ipv6_prefix */
 
 /*
  * One road of one subject. Each number has one home: connections, refused and would_refuse
@@ -174,8 +179,6 @@ struct sw_ip_road {
 enum sw_by { SW_BY_LIMIT, SW_BY_HAND };
 
 #define SW_BLOCK_OBSERVED (1u << 0) /* computed in observe mode: refuses nothing */
-#define SW_BLOCK_RESTORED (1u << 2) /* by the daemon, from before the last boot: `since_ns` may be
-				     * before it, and is then less than 0 as a signed number */
 #define SW_BLOCK_TRIAL (1u << 1)    /* made while `mode enforce --for T` ran: ends with it */
 #define SW_BLOCK_RESTORED (1u << 2) /* by the daemon, from before the last boot: `since_ns` may be
 				     * before it, and is then less than 0 as a signed number */
@@ -331,7 +334,7 @@ _Static_assert(sizeof(struct sw_control) == 608, "sw_control is pinned");
 struct sw_health {
 	__u64 lost_events;     /* the ring was full */
 	__u64 no_storage;      /* no socket storage at connect(): refused if enforcing */
-	__u64 ledger_overflow; /* attempts and packets charged to the overflow row */
+	__u64 ledger_overflow; /* attempts and packets charged to a shared row */
 	__u64 window_overflow; /* attempts judged by the shared overflow windows */
 	__u64 block_overflow;  /* blocks that found no room: the window goes on refusing */
 	__u64 unparsed;	       /* SMTP packets whose TCP header could not be read */
@@ -468,13 +471,14 @@ _Static_assert(sizeof(struct sw_event) == 120, "sw_event is in the ring");
 struct sw_retire {
 	__u8 ethernet[14];  /* a packet must have it */
 	__u8 pad[2];
-	__u32 kind;	    /* enum sw_kind */
-	__u32 only_idle;    /* 1: only if every window has run out */
+	__u32 kind;	    /* enum sw_kind; of an address its row of the ledger, else of windows */
+	__u32 only_idle;    /* 1: only if every window has run out, or it was not seen since now_ns */
 	__u64 now_ns;
 	__u64 id;	    /* uid or cgroup */
 	__u32 policy;
 	__u32 road;
+	__u8 addr[16];
 };
-_Static_assert(sizeof(struct sw_retire) == 48, "sw_retire is a packet");
+_Static_assert(sizeof(struct sw_retire) == 64, "sw_retire is a packet");
 
 #endif

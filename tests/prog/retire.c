@@ -176,3 +176,94 @@ TEST(an_order_about_no_row_or_cut_short_does_nothing)
 	CHECK(is_there(SW_KIND_UID, SW_ROAD_DIRECT));
 	CHECK_EQ(retire(&order, sizeof(order)), 1);
 }
+
+/* ---- addresses ---- */
+
+static struct sw_ip v4(__u8 a, __u8 b, __u8 c, __u8 d)
+{
+	return (struct sw_ip){ { [10] = 0xff, 0xff, a, b, c, d } };
+}
+
+static int retire_address(const struct sw_ip *address, __u64 since_ns)
+{
+	struct sw_retire order = { .kind = SW_KIND_IP, .only_idle = 1, .now_ns = since_ns };
+
+	memcpy(order.addr, address->addr, sizeof(order.addr));
+	return retire(&order, sizeof(order));
+}
+
+static int put_address(const struct sw_ip *address, __u64 n, __u64 seen_ns)
+{
+	struct sw_ledger row = { .first_seen_ns = seen_ns, .last_seen_ns = seen_ns };
+
+	row.direct.connections = n;
+	row.sendmail.would_refuse = n;
+	row.wire.packets = n;
+	return bpf_map_update_elem(world_map("ip_ledger"), address, &row, BPF_ANY);
+}
+
+static struct sw_ledger shared_row(__u32 bits, const struct sw_ip *network)
+{
+	struct sw_network key = { .prefix_len = bits };
+	struct sw_ledger row = {};
+
+	memcpy(key.addr, network->addr, sizeof(key.addr));
+	bpf_map_lookup_elem(world_map("net_ledger"), &key, &row);
+	return row;
+}
+
+TEST(an_idle_address_goes_and_its_network_keeps_its_counts)
+{
+	struct sw_ip one = v4(10, 1, 2, 3), other = v4(10, 1, 2, 200), network = v4(10, 1, 2, 0);
+	struct sw_ledger row;
+
+	if (!up())
+		return;
+	CHECK_EQ(put_address(&one, 7, 100), 0);
+	CHECK_EQ(put_address(&other, 5, 50), 0);
+	CHECK_EQ(retire_address(&one, 100), 0);
+	CHECK_EQ(retire_address(&one, 101), 1);
+	CHECK_EQ(retire_address(&one, 101), 0);
+	CHECK_EQ(retire_address(&other, 101), 1);
+	row = shared_row(96 + 24, &network);
+	CHECK_EQ(row.direct.connections, 12);
+	CHECK_EQ(row.sendmail.would_refuse, 12);
+	CHECK_EQ(row.wire.packets, 12);
+	CHECK_EQ(row.submission.connections, 0);
+	CHECK_EQ(row.last_seen_ns, 100);
+	CHECK_EQ(row.first_seen_ns, 50);
+}
+
+TEST(an_address_of_IPv6_goes_to_48_bits)
+{
+	struct sw_ip one = { { 0x20, 1, 0xd, 0xb8, 1, 2, 3, 4 } };
+	struct sw_ip network = { { 0x20, 1, 0xd, 0xb8, 1, 2 } };
+
+	if (!up())
+		return;
+	CHECK_EQ(put_address(&one, 3, 1), 0);
+	CHECK_EQ(retire_address(&one, 2), 1);
+	CHECK_EQ(shared_row(48, &network).direct.connections, 3);
+}
+
+TEST(an_address_seen_before_the_boot_is_idle_and_one_after_that_is_not)
+{
+	struct sw_ip one = v4(10, 1, 3, 3);
+
+	if (!up())
+		return;
+	CHECK_EQ(put_address(&one, 3, 5), 0);
+	CHECK_EQ(retire_address(&one, -10), 0);
+	CHECK_EQ(put_address(&one, 3, -20), 0);
+	CHECK_EQ(retire_address(&one, -10), 1);
+}
+
+TEST(the_overflow_row_stays)
+{
+	const struct sw_ip overflow = {};
+
+	if (!up())
+		return;
+	CHECK_EQ(put_address(&overflow, 3, 5), 0);
+	CHECK_EQ(retire_address(&overflow, 10), 0);
+}

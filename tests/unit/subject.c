@@ -73,10 +73,10 @@ TEST(what_is_no_subject_is_refused_with_a_hint)
 		"ip:",
 		"ip:10.0.0",
 		"ip:10.0.0.256",
-		"ip:10.0.0.0/24",
+		"ip:10.0.0.0/23",
 		"ip:10.0.0.1/",
 		"ip:10.0.0.1/032x",
-		"ip:2001:db8::1/48",
+		"ip:2001:db8::1/47",
 		"ip:2001:db8::1/128",
 		"ip:::1/-64",
 		"ip:[::1]",
@@ -123,6 +123,21 @@ TEST(an_address_is_one_subject_in_every_spelling)
 	CHECK_STR(round_trip("ip:2001:db8::1", 128), "ip:2001:db8::1");
 	CHECK_STR(round_trip("ip:2001:db8:ffff::1", 36), "ip:2001:db8:f000::/36");
 	CHECK_STR(round_trip("ip:overflow", 64), "ip:overflow");
+}
+
+TEST(a_network_is_the_row_that_its_addresses_share)
+{
+	struct sw_subject s;
+
+	CHECK_STR(round_trip("ip:10.8.0.7/24", 64), "ip:10.8.0.0/24");
+	CHECK_STR(round_trip("ip:2001:db8:1:2::/48", 64), "ip:2001:db8:1::/48");
+	CHECK_STR(round_trip("ip:2001:db8:1:2::/48", 128), "ip:2001:db8:1::/48");
+	CHECK_STR(round_trip("ip:2001:db8::/40", 56), "ip:2001:db8::/40");
+	CHECK_STR(round_trip("ip:2001:db8:1:2::/48", 48), "ip:2001:db8:1::/48");
+	CHECK_EQ(parse("ip:10.8.0.7/24", &s), 0);
+	CHECK_EQ(s.uid, 96 + 24);
+	CHECK_EQ(parse("ip:10.8.0.7/32", &s), 0);
+	CHECK_EQ(s.uid, 0);
 }
 
 TEST(a_unit_that_is_gone_keeps_its_id)

@@ -58,7 +58,7 @@ static int allow(struct cli *cli, const char *text, uint64_t for_ns, const char 
 
 	if (view_open(cli, &view) < 0)
 		return FAILED;
-	r = view_subject(&view, text, &subject);
+	r = view_sender(&view, text, &subject);
 	if (r != DONE)
 		return r;
 	if (subject.kind == SW_KIND_IP) {

@@ -85,7 +85,7 @@ static int block(struct cli *cli, const char *text, uint64_t for_ns, __u8 roads,
 
 	if (view_open(cli, &view) < 0)
 		return FAILED;
-	r = view_subject(&view, text, &subject);
+	r = view_sender(&view, text, &subject);
 	if (r != DONE)
 		return r;
 	if (view_exempt(&view, &subject) && !force) {

@@ -16,7 +16,7 @@ int verb_disallow(struct cli *cli, int argc, char **argv)
 		return cli_usage(cli);
 	if (view_open(cli, &view) < 0)
 		return FAILED;
-	r = view_subject(&view, argv[optind], &subject);
+	r = view_sender(&view, argv[optind], &subject);
 	if (r != DONE)
 		return r;
 	r = maps_lock(view.maps);

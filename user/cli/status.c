@@ -268,7 +268,7 @@ static const struct {
 	{ "no_storage", offsetof(struct sw_health, no_storage),
 	  "attempts without room in the socket's memory" },
 	{ "ledger_overflow", offsetof(struct sw_health, ledger_overflow),
-	  "attempts and packets charged to the overflow row: a ledger is full" },
+	  "attempts and packets charged to a network's or the overflow row: a ledger is full" },
 	{ "window_overflow", offsetof(struct sw_health, window_overflow),
 	  "attempts judged by the shared windows: their map is full" },
 	{ "block_overflow", offsetof(struct sw_health, block_overflow),

@@ -109,6 +109,6 @@ int verb_unblock(struct cli *cli, int argc, char **argv)
 		return FAILED;
 	if (all)
 		return unblock(cli, &view, NULL);
-	r = view_subject(&view, argv[optind], &subject);
+	r = view_sender(&view, argv[optind], &subject);
 	return r == DONE ? unblock(cli, &view, &subject) : r;
 }

@@ -126,6 +126,22 @@ int view_subject(const struct view *view, const char *text, struct sw_subject *r
 	return FAILED;
 }
 
+int view_sender(const struct view *view, const char *text, struct sw_subject *ret)
+{
+	struct sw_subject subject;
+	int r = view_subject(view, text, &subject);
+
+	if (r == DONE && subject.kind == SW_KIND_IP && subject.uid) {
+		log_error("'%s' is a row for those of a network who found no other: write an "
+			  "address",
+			  text);
+		return USAGE;
+	}
+	if (r == DONE)
+		*ret = subject;
+	return r;
+}
+
 void view_subject_text(const struct view *view, const struct sw_subject *subject,
 		       char text[static SUBJECT_LEN])
 {

@@ -31,6 +31,8 @@ int64_t view_wall(const struct view *view, uint64_t boot_time_ns);
 
 /* DONE, or USAGE, NO_SUBJECT as told. */
 int view_subject(const struct view *view, const char *text, struct sw_subject *ret);
+/* Likewise one who can be blocked or allowed: a row that a network's newcomers share cannot. */
+int view_sender(const struct view *view, const char *text, struct sw_subject *ret);
 void view_subject_text(const struct view *view, const struct sw_subject *subject,
 		       char text[static SUBJECT_LEN]);
 
