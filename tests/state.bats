@@ -75,6 +75,42 @@ is_free() { ! block_of "$1" >/dev/null; }
 	smtpwall -j events | jq -se 'any(.event == "restore")'
 }
 
+told_are() { # SUBJECT EVENT TIMES
+	[ "$(events "$1" "$2")" = "$3" ]
+}
+
+@test "what changed by hand with the daemon dead is told when it is back, and once" {
+	smtpwall block "uid:$U"
+	smtpwall block "uid:$((U + 4))" --for 2s
+	smtpwall allow "uid:$X"
+	eventually is_told "uid:$X" allow
+	eventually is_told "uid:$((U + 4))" block
+	eventually is_told "uid:$U" block
+	daemon_dies
+	smtpwall unblock "uid:$U"
+	smtpwall block "uid:$V" --for 1h
+	smtpwall disallow "uid:$X"
+	smtpwall allow "uid:$W" --for 1h
+	smtpwall mode observe >/dev/null
+	eventually ends_by_itself "$((U + 4))"
+	for _ in 1 2; do
+		comes_back
+		eventually told_are "uid:$U" unblock 1
+		eventually told_are "uid:$((U + 4))" unblock 1
+		eventually told_are "uid:$V" block 1
+		eventually told_are "uid:$X" disallow 1
+		eventually told_are "uid:$W" allow 1
+		eventually told_are "uid:$W" allow 1
+		told_are "uid:$U" block 1
+		told_are "uid:$X" allow 1
+		[ "$(smtpwall -j events | jq -rs 'map(select(.event == "mode")) | last | .text')" = 'mode is observe' ]
+		daemon_dies
+	done
+	smtpwall -j events | jq -se --arg s "uid:$U" 'any(.event == "unblock" and .subject == $s and .reason == "manual")'
+	smtpwall -j events | jq -se --arg s "uid:$((U + 4))" 'any(.event == "unblock" and .subject == $s and .reason == "its time ran out")'
+}
+ends_by_itself() { ! smtpwall -j blocks | jq -e --arg s "uid:$1" 'any(.blocks[]; .subject == $s)' >/dev/null; }
+
 @test "half an hour off counts; a clock that was set back or forward makes no block longer" {
 	for user in "$U" "$V" "$W"; do smtpwall block "uid:$user" --for 1h; done
 	eventually is_held "$W"

@@ -245,7 +245,6 @@ static void tick_verify(struct daemon *daemon)
 static void tick_sweep(struct daemon *daemon)
 {
 	sweep_now(daemon->sweep);
-	state_save(daemon->state);
 }
 
 static void tick_minute(struct daemon *daemon)
@@ -562,7 +561,8 @@ static int start(struct daemon *daemon)
 	r = r < 0 ? r : ifaces_watch(daemon->ifaces, daemon->loop);
 	if (r >= 0)
 		kernel_forget_interfaces(daemon->kernel);
-	r = r < 0 ? r : sweep_new(daemon->maps, daemon->teller, &daemon->sweep);
+	r = r < 0 ? r
+		  : sweep_new(daemon->maps, daemon->teller, daemon->state, &daemon->sweep);
 	if (r >= 0)
 		sweep_follow(daemon->sweep, daemon->config);
 	r = r < 0 ? r
@@ -572,11 +572,11 @@ static int start(struct daemon *daemon)
 	r = r < 0 ? r : privileges_drop();
 	if (r < 0)
 		return r;
-	state_save(daemon->state);
 	status_text(daemon, text, sizeof(text));
 	tell(daemon->teller, LOG_NOTICE, &record, "smtpwalld " SW_VERSION " is up%s: %s",
 	     kernel_fresh(daemon->kernel) ? "" : " and has taken over the standing gate", text);
 	tell_if_alone(daemon);
+	sweep_now(daemon->sweep);
 	return 0;
 }
 
@@ -623,7 +623,9 @@ int daemon_restore(const char *path)
 
 	r = r < 0 ? r : raise_gate(&daemon);
 	if (r >= 0) {
-		state_save(daemon.state);
+		/* What others changed in maps that stood is for the daemon to tell. */
+		if (kernel_fresh(daemon.kernel))
+			state_save(daemon.state);
 		log_notice("the gate stands, with the blocks from before: smtpwalld, when it runs, "
 			   "takes it over");
 	}

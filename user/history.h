@@ -15,7 +15,7 @@
 struct event_record {
 	int64_t id;
 	int64_t time_ms;      /* since 1970, UTC */
-	const char *event;    /* warn block unblock refuse would_refuse start stop attach lost reload mode … */
+	const char *event;    /* warn block unblock allow refuse would_refuse start stop attach lost reload mode … */
 	const char *subject;  /* "uid:1004" or NULL */
 	const char *name;     /* "alice" or NULL */
 	const char *policy;

@@ -20,6 +20,7 @@
 #define ALLOWED SW_ROADS       /* in place of a road: an allowance */
 #define ALLOWED_NAME "allowed" /* and in the file */
 #define WAITING (1 << 16)      /* among the flags in the file: not put back yet */
+#define FLAGS_COLUMN 8
 
 /* What one row of a map says: an allowance is a block of no road. */
 struct entry {
@@ -42,6 +43,8 @@ struct state {
 	bool fresh, loaded;
 	struct entries saved;	/* as the file has them; sorted */
 	struct entries waiting; /* from before, to be put back or put right */
+	struct entries known;	/* from before: in the maps that stand, or over meanwhile */
+	bool recalled;		/* `known` is all that there was */
 	struct moment then;	/* when those were saved */
 	struct moment restored; /* when they were loaded */
 	struct moment written;	/* of the row `clock` */
@@ -355,25 +358,25 @@ static int entry_of(sqlite3_stmt *s, struct entry *entry)
 	block->limit = sqlite3_column_int64(s, 5);
 	block->policy = sqlite3_column_int64(s, 6);
 	block->by = sqlite3_column_int(s, 7);
-	block->flags = sqlite3_column_int(s, 8);
+	block->flags = sqlite3_column_int(s, FLAGS_COLUMN);
 	block->level = sqlite3_column_int(s, 9);
 	copy_column(block->note, sizeof(block->note), s, 10);
 	return 0;
 }
 
-/* Where the maps stand, only what still waited for its turn. */
+/* Where the maps stand, only what still waited for its turn waits; the rest is in them. */
 static int load_entries(struct state *state, sqlite3 *db)
 {
 	sqlite3_stmt *s = NULL;
-	int code = sqlite3_prepare_v2(db, "SELECT * FROM held WHERE ? OR flags & ?", -1, &s, NULL);
+	int code = sqlite3_prepare_v2(db, "SELECT * FROM held", -1, &s, NULL);
 	struct entry *entry;
+	bool waits;
 	int r = 0;
 
-	sqlite3_bind_int(s, 1, state->fresh);
-	sqlite3_bind_int(s, 2, WAITING);
 	while (code == SQLITE_OK && r >= 0 && (code = sqlite3_step(s)) == SQLITE_ROW) {
 		code = SQLITE_OK;
-		entry = entries_add(&state->waiting);
+		waits = state->fresh || (sqlite3_column_int(s, FLAGS_COLUMN) & WAITING);
+		entry = entries_add(waits ? &state->waiting : &state->known);
 		r = entry ? entry_of(s, entry) : -ENOMEM;
 	}
 	sqlite3_finalize(s);
@@ -393,9 +396,12 @@ static int load(struct state *state)
 		r = load_entries(state, history_db(history));
 	if (r < 0) {
 		entries_clear(&state->waiting);
+		entries_clear(&state->known);
 		teller_history_failed(state->teller, r);
 		return r;
 	}
+	state->recalled = state->then.boot[0] &&
+			  (state->fresh || !strcmp(state->then.boot, state->restored.boot));
 	state->loaded = true;
 	return 0;
 }
@@ -498,6 +504,17 @@ static bool settle(struct state *state, struct entry *entry, const struct sw_rul
 	return entry->placed && (clock_set || !entry->block.until_ns);
 }
 
+/* It is over, or of a policy that is gone: who recalls what there was is told so. */
+static void let_go(struct state *state, struct entry *gone)
+{
+	struct entry *entry = gone->placed ? NULL : entries_add(&state->known);
+
+	if (entry)
+		*entry = *gone;
+	else
+		free(gone->text);
+}
+
 static void settle_all(struct state *state, const struct sw_rules *rules)
 {
 	struct entries *waiting = &state->waiting;
@@ -508,7 +525,7 @@ static void settle_all(struct state *state, const struct sw_rules *rules)
 	moment_now(&now);
 	for (size_t i = 0; i < waiting->n; i++) {
 		if (settle(state, &waiting->entry[i], rules, &now, clock_set))
-			free(waiting->entry[i].text);
+			let_go(state, &waiting->entry[i]);
 		else
 			waiting->entry[n++] = waiting->entry[i];
 	}
@@ -592,6 +609,71 @@ void state_restore(struct state *state)
 			     "second)");
 	else if (state->fresh)
 		tell_restored(state);
+}
+
+/* ---- recalling ---- */
+
+/* As place() would have it. */
+static bool recall(struct state *state, struct entry *entry)
+{
+	struct sw_block *block = &entry->block;
+	uint64_t until_ns;
+
+	if (find_subject(state, entry, &state->restored) < 0)
+		return false;
+	if (!moment_until(block->until_ns, &state->then, &state->restored, &until_ns))
+		until_ns = state->restored.boot_ns;
+	block->until_ns = until_ns;
+	block->since_ns = moment_since(block->since_ns, &state->then, &state->restored);
+	return true;
+}
+
+static struct allowance_row allowance_of(const struct entry *entry)
+{
+	struct allowance_row row = { .subject = entry->subject };
+
+	row.allowance.until_ns = entry->block.until_ns;
+	row.allowance.since_ns = entry->block.since_ns;
+	return row;
+}
+
+int state_recall(struct state *state, struct recollection *ret)
+{
+	struct entries *known = &state->known;
+	struct recollection all = { .known = state->recalled,
+				    .mode = state->recalled ? state->mode : -1 };
+
+	all.block = calloc(known->n + 1, sizeof(*all.block));
+	all.allowance = calloc(known->n + 1, sizeof(*all.allowance));
+	if (!all.block || !all.allowance) {
+		recollection_clear(&all);
+		return -ENOMEM;
+	}
+	for (size_t i = 0; state->recalled && i < known->n; i++) {
+		struct entry *entry = &known->entry[i];
+
+		if (!recall(state, entry))
+			continue;
+		if (entry->road == ALLOWED)
+			all.allowance[all.n_allowances++] = allowance_of(entry);
+		else
+			all.block[all.n_blocks++] = (struct block_row){
+				.subject = entry->subject,
+				.road = entry->road,
+				.block = entry->block,
+			};
+	}
+	entries_clear(known);
+
+	*ret = all;
+	return 0;
+}
+
+void recollection_clear(struct recollection *recollection)
+{
+	free(recollection->block);
+	free(recollection->allowance);
+	*recollection = (struct recollection){};
 }
 
 /* ---- saving ---- */
@@ -767,6 +849,7 @@ void state_save(struct state *state)
 		if (state->waiting.n != waited)
 			state->complete = false;
 	}
+	entries_clear(&state->known);
 	history = teller_history(state->teller);
 	if (history && state->loaded)
 		save(state, history);
@@ -794,7 +877,13 @@ void state_free(struct state *state)
 		return;
 	entries_clear(&state->saved);
 	entries_clear(&state->waiting);
+	entries_clear(&state->known);
 	free(state);
+}
+
+bool state_fresh(const struct state *state)
+{
+	return state->fresh;
 }
 
 void state_maps(struct state *state, struct maps *maps)

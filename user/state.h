@@ -14,6 +14,7 @@
 #include "tell.h"
 
 struct state;
+bool state_fresh(const struct state *state); /* as given to state_new() */
 
 /* Borrows both. `fresh`: the maps are new, what was saved is to be put back. */
 int state_new(struct maps *maps, struct teller *teller, bool fresh, struct state **ret);
@@ -28,8 +29,20 @@ uint32_t state_generation(struct state *state);
  * unit that has not started, a disk that is not there) is tried again by state_save().
  */
 void state_restore(struct state *state);
-/* Once a second. Writes only what changed, and each minute the time. */
+/* After each sweep. Writes only what changed, and each minute the time. */
 void state_save(struct state *state);
+
+/* What the daemon before us knew and told, as times of this boot. */
+struct recollection {
+	bool known; /* false: nothing is */
+	int mode;   /* enum sw_mode, -1: not known */
+	struct block_row *block;
+	struct allowance_row *allowance;
+	size_t n_blocks, n_allowances;
+};
+/* Until the first state_save(); of what was put back only what did not come back. The caller frees. */
+int state_recall(struct state *state, struct recollection *ret);
+void recollection_clear(struct recollection *recollection);
 
 /* One moment by both clocks; `boot` is the kernel's name of the boot. */
 struct moment {

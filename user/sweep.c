@@ -27,9 +27,12 @@
 struct sweep {
 	struct maps *maps;
 	struct teller *teller;
+	struct state *state;
 	const struct config *config;
 	struct block_row *told; /* sorted */
 	size_t n_told;
+	struct allowance_row *told_allowed; /* sorted */
+	size_t n_told_allowed;
 	struct sw_event hint[HINTS];
 	size_t n_hints;		   /* ever; the last HINTS are kept */
 	struct sw_control control; /* as it was told */
@@ -385,11 +388,28 @@ static void tell_block(struct sweep *sweep, const struct block_row *row, size_t 
 		     until, why, culprit, where[0] ? " to " : "", where, who.handle);
 }
 
+/* NULL: by hand. */
+static const char *why_gone(struct sweep *sweep, const struct sw_block *block, enum sw_mode mode,
+			    uint64_t now_ns)
+{
+	const char *why = block_ended(block, mode, now_ns);
+
+	if (!why && block->by == SW_BY_LIMIT && !teller_policy(sweep->teller, block->policy))
+		why = "its policy is no more";
+	return why;
+}
+
+/* With the daemon dead or the machine off, it may have been a while ago. */
+static int64_t ended_ms(uint64_t until_ns, uint64_t now_ns)
+{
+	return until_ns && until_ns < now_ns ? wall_ms(until_ns) : 0;
+}
+
 static void tell_unblock(struct sweep *sweep, const struct block_row *row, size_t n,
 			 enum sw_mode mode, uint64_t now_ns)
 {
 	struct event_record record = EVENT("unblock");
-	const char *why = block_ended(&row->block, mode, now_ns);
+	const char *why = why_gone(sweep, &row->block, mode, now_ns);
 	struct subject_text who;
 	uint64_t hits = 0;
 	char roads[64];
@@ -400,6 +420,7 @@ static void tell_unblock(struct sweep *sweep, const struct block_row *row, size_
 		hits += row[i].block.hits;
 	teller_subject(sweep->teller, &row->subject, &who);
 	roads_said(row, n, roads, sizeof(roads));
+	record.time_ms = ended_ms(row->block.until_ns, now_ns);
 	record.subject = who.canonical;
 	record.name = who.name[0] ? who.name : NULL;
 	record.road = roads;
@@ -527,59 +548,126 @@ static int sweep_blocks(struct sweep *sweep, enum sw_mode mode, uint64_t now_ns)
 	return r;
 }
 
+/* ---- allowances ---- */
+
 static bool allowance_ended(const struct sw_allowance *allowance, uint64_t now_ns)
 {
 	return allowance->until_ns && allowance->until_ns <= now_ns;
 }
 
-static void tell_disallow(struct sweep *sweep, const struct sw_subject *subject)
+static int by_allowance(const void *a, const void *b)
 {
+	const struct allowance_row *x = a, *y = b;
+	int r = by_subject(&x->subject, &y->subject);
+
+	return r ? r : compare(x->allowance.since_ns, y->allowance.since_ns);
+}
+
+static void tell_allow(struct sweep *sweep, const struct allowance_row *row)
+{
+	const struct sw_allowance *allowance = &row->allowance;
+	const struct sw_block span = { .since_ns = allowance->since_ns,
+				       .until_ns = allowance->until_ns };
+	struct event_record record = EVENT("allow");
+	char until[128], note[SW_NOTE_LEN];
+	struct subject_text who;
+
+	teller_subject(sweep->teller, &row->subject, &who);
+	until_said(&span, until, sizeof(until));
+	printable(note, sizeof(note), allowance->note, sizeof(allowance->note));
+	record.time_ms = wall_ms(allowance->since_ns);
+	record.subject = who.canonical;
+	record.name = who.name[0] ? who.name : NULL;
+	record.reason = note[0] ? note : NULL;
+	if (allowance->until_ns)
+		record.until_ms = wall_ms(allowance->until_ns);
+	tell(sweep->teller, LOG_NOTICE, &record, "limits are lifted for %s%s%s%s%s", who.people,
+	     until, note[0] ? " (\"" : "", note, note[0] ? "\")" : "");
+}
+
+static void tell_disallow(struct sweep *sweep, const struct allowance_row *row, uint64_t now_ns)
+{
+	bool ended = allowance_ended(&row->allowance, now_ns);
 	struct event_record record = EVENT("disallow");
 	struct subject_text who;
 
-	teller_subject(sweep->teller, subject, &who);
+	teller_subject(sweep->teller, &row->subject, &who);
+	record.time_ms = ended_ms(row->allowance.until_ns, now_ns);
 	record.subject = who.canonical;
 	record.name = who.name[0] ? who.name : NULL;
-	record.reason = "its time ran out";
-	tell(sweep->teller, LOG_NOTICE, &record, "limits are back for %s: its allowance ran out",
-	     who.people);
+	record.reason = ended ? "its time ran out" : "manual";
+	tell(sweep->teller, LOG_NOTICE, &record, "limits are back for %s: its allowance %s",
+	     who.people, ended ? "ran out" : "was taken back by hand");
 }
 
+static bool is_among(const struct sw_subject *subject, const struct allowance_row *row, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!by_subject(&row[i].subject, subject))
+			return true;
+	return false;
+}
+
+/* Takes `now` (sorted) as what is told from here on. */
+static void tell_allowances(struct sweep *sweep, struct allowance_row *now, size_t n_now,
+			    uint64_t now_ns)
+{
+	struct allowance_row *told = sweep->told_allowed;
+	size_t i = 0, j = 0;
+	int order;
+
+	while (i < sweep->n_told_allowed || j < n_now) {
+		order = i == sweep->n_told_allowed ? 1
+			: j == n_now		   ? -1
+						   : by_allowance(&told[i], &now[j]);
+		if (order < 0 && !is_among(&told[i].subject, now, n_now))
+			tell_disallow(sweep, &told[i], now_ns);
+		if (order > 0)
+			tell_allow(sweep, &now[j]);
+		i += order <= 0;
+		j += order >= 0;
+	}
+	free(told);
+	sweep->told_allowed = now;
+	sweep->n_told_allowed = n_now;
+}
+
+/* Read again under the lock: the command may have made it anew. */
 static int remove_allowances(struct sweep *sweep, uint64_t now_ns)
 {
 	_cleanup_free_ struct allowance_row *row = NULL;
 	size_t n = 0;
-	int r = maps_allowances(sweep->maps, &row, &n);
+	int r = maps_lock(sweep->maps);
 
-	for (size_t i = 0; i < n && r >= 0; i++) {
-		if (!allowance_ended(&row[i].allowance, now_ns))
-			continue;
-		r = maps_allowance_remove(sweep->maps, &row[i].subject);
-		if (r >= 0)
-			tell_disallow(sweep, &row[i].subject);
-	}
+	if (r < 0)
+		return r;
+	r = maps_allowances(sweep->maps, &row, &n);
+	for (size_t i = 0; i < n && r >= 0; i++)
+		if (allowance_ended(&row[i].allowance, now_ns))
+			r = maps_allowance_remove(sweep->maps, &row[i].subject);
+	maps_unlock(sweep->maps);
 	return r;
 }
 
 static int sweep_allowances(struct sweep *sweep, uint64_t now_ns)
 {
 	_cleanup_free_ struct allowance_row *row = NULL;
-	bool ended = false;
-	size_t n = 0;
+	size_t n = 0, going_on = 0;
 	int r = maps_allowances(sweep->maps, &row, &n);
 
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < n; i++)
-		ended = ended || allowance_ended(&row[i].allowance, now_ns);
-	if (!ended)
-		return 0;
-	r = maps_lock(sweep->maps);
+		if (!allowance_ended(&row[i].allowance, now_ns))
+			row[going_on++] = row[i];
+	if (going_on < n)
+		r = remove_allowances(sweep, now_ns);
 	if (r < 0)
 		return r;
-	r = remove_allowances(sweep, now_ns);
-	maps_unlock(sweep->maps);
-	return r;
+	if (going_on)
+		qsort(row, going_on, sizeof(*row), by_allowance);
+	tell_allowances(sweep, take_pointer(&row), going_on, now_ns);
+	return 0;
 }
 
 /* ---- mode ---- */
@@ -739,6 +827,7 @@ void sweep_now(struct sweep *sweep)
 		log_errno(r, "cannot sweep the maps (limits and blocks go on; tried again each "
 			     "second)");
 	sweep->failing = r < 0;
+	state_save(sweep->state);
 }
 
 void sweep_hint(struct sweep *sweep, const struct sw_event *event)
@@ -746,32 +835,85 @@ void sweep_hint(struct sweep *sweep, const struct sw_event *event)
 	sweep->hint[sweep->n_hints++ % HINTS] = *event;
 }
 
-/* Blocks not newer than the latest that is in the history were told by an earlier daemon. */
-static int recall(struct sweep *sweep)
+/* By an earlier daemon. What trials did is kept by nobody; nor is anything where no disk is. */
+static bool was_told(const struct block_row *row, bool known, int64_t latest_ms)
+{
+	if (row->block.flags & SW_BLOCK_RESTORED)
+		return true;
+	if (known && !(row->block.flags & SW_BLOCK_TRIAL))
+		return false;
+	return wall_ms(row->block.since_ns) <= latest_ms + TOLERANCE_MS;
+}
+
+/* Adds to what is known what must have been told, without doubles. */
+static int recall_blocks(struct sweep *sweep, struct recollection *known)
 {
 	int64_t block_ms = teller_latest_ms(sweep->teller, "block");
 	int64_t would_ms = teller_latest_ms(sweep->teller, "would_block");
 	_cleanup_free_ struct block_row *row = NULL;
-	size_t n = 0, old = 0;
+	struct block_row *told;
+	size_t n = 0, n_known = known->n_blocks, n_told = n_known;
 	int r = maps_blocks(sweep->maps, &row, &n);
 
 	if (r < 0)
 		return r;
+	told = reallocarray(known->block, n_known + n + 1, sizeof(*told));
+	if (!told)
+		return -ENOMEM;
+	known->block = NULL;
+	blocks_sort(told, n_known);
 	for (size_t i = 0; i < n; i++) {
 		bool observed = row[i].block.flags & SW_BLOCK_OBSERVED;
-		int64_t latest_ms = observed ? would_ms : block_ms;
 
-		if ((row[i].block.flags & SW_BLOCK_RESTORED) ||
-		    wall_ms(row[i].block.since_ns) <= latest_ms + TOLERANCE_MS)
-			row[old++] = row[i];
+		if (was_told(&row[i], known->known, observed ? would_ms : block_ms) &&
+		    !bsearch(&row[i], told, n_known, sizeof(*told), by_block))
+			told[n_told++] = row[i];
 	}
-	blocks_sort(row, old);
-	sweep->told = take_pointer(&row);
-	sweep->n_told = old;
+	blocks_sort(told, n_told);
+	sweep->told = told;
+	sweep->n_told = n_told;
 	return 0;
 }
 
-int sweep_new(struct maps *maps, struct teller *teller, struct sweep **ret)
+/* Of new maps nobody but us has filled them; of those that nobody knows nothing is told. */
+static int recall_allowances(struct sweep *sweep, struct recollection *known, bool fresh)
+{
+	_cleanup_free_ struct allowance_row *row = NULL;
+	struct allowance_row *told;
+	size_t n = 0;
+	int r = fresh || !known->known ? maps_allowances(sweep->maps, &row, &n) : 0;
+
+	if (r < 0)
+		return r;
+	told = reallocarray(known->allowance, known->n_allowances + n + 1, sizeof(*told));
+	if (!told)
+		return -ENOMEM;
+	known->allowance = NULL;
+	if (n)
+		memcpy(told + known->n_allowances, row, n * sizeof(*row));
+	n += known->n_allowances;
+	if (n)
+		qsort(told, n, sizeof(*told), by_allowance);
+	sweep->told_allowed = told;
+	sweep->n_told_allowed = n;
+	return 0;
+}
+
+static int recall(struct sweep *sweep)
+{
+	struct recollection known = {};
+	int r = maps_control(sweep->maps, &sweep->control);
+
+	r = r < 0 ? r : state_recall(sweep->state, &known);
+	if (r >= 0 && known.mode >= 0)
+		sweep->control.mode = known.mode;
+	r = r < 0 ? r : recall_blocks(sweep, &known);
+	r = r < 0 ? r : recall_allowances(sweep, &known, state_fresh(sweep->state));
+	recollection_clear(&known);
+	return r;
+}
+
+int sweep_new(struct maps *maps, struct teller *teller, struct state *state, struct sweep **ret)
 {
 	struct sweep *sweep = calloc(1, sizeof(*sweep));
 	int r;
@@ -780,10 +922,10 @@ int sweep_new(struct maps *maps, struct teller *teller, struct sweep **ret)
 		return -ENOMEM;
 	sweep->maps = maps;
 	sweep->teller = teller;
+	sweep->state = state;
 	r = idle_new(maps, teller, &sweep->idle);
 	r = r < 0 ? r : recall(sweep);
 	r = r < 0 ? r : maps_health(maps, &sweep->health);
-	r = r < 0 ? r : maps_control(maps, &sweep->control);
 	if (r < 0) {
 		sweep_free(sweep);
 		return log_errno(r, "cannot read the maps");
@@ -798,6 +940,7 @@ void sweep_free(struct sweep *sweep)
 	if (!sweep)
 		return;
 	free(sweep->told);
+	free(sweep->told_allowed);
 	idle_free(sweep->idle);
 	free(sweep);
 }

@@ -9,18 +9,22 @@
 #define SMTPWALL_SWEEP_H
 
 #include "maps.h"
+#include "state.h"
 #include "tell.h"
 
 struct sweep;
 
-/* Borrows both. Blocks that an earlier daemon told are not told again. */
-int sweep_new(struct maps *maps, struct teller *teller, struct sweep **ret);
+/*
+ * Borrows all. What an earlier daemon told is not told again; what changed since, by whosever hand,
+ * is told by the first sweep.
+ */
+int sweep_new(struct maps *maps, struct teller *teller, struct state *state, struct sweep **ret);
 void sweep_free(struct sweep *sweep);
 /* Whose policies escalate from now on; borrowed. */
 void sweep_follow(struct sweep *sweep, const struct config *config);
 /* The maps were opened anew. */
 void sweep_maps(struct sweep *sweep, struct maps *maps);
-/* Once a second; and whenever a block may be new. */
+/* Once a second; and whenever a block may be new. Ends with state_save(). */
 void sweep_now(struct sweep *sweep);
 /* The ring's hint that a block was made: who did it, for the sentence that a sweep will tell. */
 void sweep_hint(struct sweep *sweep, const struct sw_event *event);
