@@ -55,7 +55,8 @@ ASAN_CLI_OBJS := $(CLI_SRCS:%.c=build/asan/%.o)
 UNIT := $(patsubst tests/unit/%.c,build/asan/unit/%,$(wildcard tests/unit/*.c))
 PROG := $(patsubst tests/prog/%.c,build/asan/prog/%,$(wildcard tests/prog/*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,build/asan/fuzz/%,$(wildcard tests/fuzz/*.c))
-CLIENTS := $(patsubst tests/clients/%.c,build/clients/%,$(wildcard tests/clients/*.c))
+CLIENTS := $(patsubst tests/clients/%.c,build/clients/%,$(wildcard tests/clients/*.c)) \
+	build/clients/clock.so
 BENCH := $(patsubst tools/bench/%.c,build/bench/%,$(filter-out %.bpf.c,$(wildcard tools/bench/*.c)))
 MAN_PAGES := $(wildcard user/man/*.[1-8])
 COMPLETIONS := $(wildcard user/completion/*)
@@ -155,6 +156,11 @@ build/clients/%: tests/clients/%.c Makefile
 	@mkdir -p $(@D)
 	$(say) CC clients/$*
 	$(Q)$(CC) -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -O2 -g -MMD -MP -static $< -pthread -o $@
+
+build/clients/%.so: tests/clients/preload/%.c Makefile
+	@mkdir -p $(@D)
+	$(say) CC clients/$(@F)
+	$(Q)$(CC) -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -O2 -g -MMD -MP -shared -fPIC $< -o $@
 
 check:
 	$(Q)tools/setup --test

@@ -175,7 +175,7 @@ saved_mode() { [ "$(database 'SELECT mode FROM clock')" = "$1" ]; }
 	is_admitted "$U" "$WORLD"
 	offend "$U"
 	block_of "$U"
-	! is_permanent "$U"
+	block_of "$U" | jq -e ".permanent == false"
 	eventually lasts "$U" 600
 }
 
