@@ -61,6 +61,46 @@ peer() { as_user "$U" "$LAB/bin/peer" "$@"; }
 	[ "$(ledger uid:"$U" relay.messages) $(ledger uid:"$U" relay.recipients)" = '3 6' ]
 }
 
+# Sessions are led to one that does not greet: what comes then is their end.
+SILENT='redirect_to = "127.0.0.1:587"  redirect_to6 = "[::1]:587"'
+silent_relay() {
+	lab_start silent.log "$LAB_BOX" "$LAB_CGROUP" "$LAB/bin/crowd" -l 587
+	eventually listening "$LAB_BOX" 'sport = :587'
+}
+# crowd NAME OPTION…: as U, in the background
+crowd() {
+	start_as "$1" "$U" "$LAB/bin/crowd" "${@:2}"
+	eventually tells "$1" open
+}
+tells() { said "$1" | grep -q "$2"; } # NAME WORDS
+
+@test "redirected sessions are cut when a block is made by hand on the road relay, and by no other" {
+	silent_relay
+	enforce "action = redirect $SILENT"
+	crowd four -n 5 -t 4 "$WORLD" 25
+	crowd six -n 5 -t 4 "$WORLD6" 25
+	smtpwall block "uid:$U" --for 1m # on direct, where they are not
+	[ "$(in_box ss -Htn state established 'dport = :587' | wc -l)" = 10 ]
+	smtpwall block "uid:$U" --for 1m --roads relay
+	for name in four six; do
+		eventually tells $name ended
+		tells $name 'ended 5 aborted 5'
+	done
+	[ "$(peer "$WORLD" 25)" = 'error EPERM' ]
+}
+
+@test "redirected sessions are cut by the block of a policy about the road relay" {
+	silent_relay
+	policy away "roads = {direct}  action = redirect  $SILENT"
+	policy within 'roads = {relay}  limits = {"5 connections per 1h"}  action = block  block_for = 1m'
+	reload
+	crowd four -n 5 -k -t 4 "$WORLD" 25
+	eventually tells four ended
+	tells four 'refused 1'
+	tells four 'ended 5 aborted 5'
+	eventually block_is "uid:$U" '.roads == ["relay"]'
+}
+
 @test "a relay that is none, or on another road, is refused with what to write" {
 	local bad
 	for bad in 'action = redirect' 'action = redirect redirect_to = "localhost:25"' \
