@@ -333,7 +333,8 @@ static int refuse_frozen(const struct config *old, const struct config *new)
 		if (!frozen[i].changed)
 			continue;
 		log_error("%s: '%s' cannot change while the gate stands: stop smtpwalld, run "
-			  "`smtpwall detach` (counters are lost), start smtpwalld",
+			  "`smtpwall detach` (counters are lost, blocks come back), start "
+			  "smtpwalld",
 			  new->path, frozen[i].key);
 		r = -EBUSY;
 	}
@@ -542,8 +543,7 @@ static int open_all(struct daemon *daemon)
 	if (r < 0)
 		return log_errno(r, "cannot open the maps in '%s'", daemon->config->pin_dir);
 	r = teller_new(daemon->config->state_dir, &daemon->teller);
-	r = r < 0 ? r
-		  : state_new(daemon->maps, daemon->teller, is_first(daemon), &daemon->state);
+	r = r < 0 ? r : state_new(daemon->maps, daemon->teller, is_first(daemon), &daemon->state);
 	if (r < 0)
 		return log_errno(r, "cannot start");
 	return ifaces_new(&daemon->config->interfaces, &calls, &daemon->ifaces);
@@ -561,8 +561,7 @@ static int start(struct daemon *daemon)
 	r = r < 0 ? r : ifaces_watch(daemon->ifaces, daemon->loop);
 	if (r >= 0)
 		kernel_forget_interfaces(daemon->kernel);
-	r = r < 0 ? r
-		  : sweep_new(daemon->maps, daemon->teller, daemon->state, &daemon->sweep);
+	r = r < 0 ? r : sweep_new(daemon->maps, daemon->teller, daemon->state, &daemon->sweep);
 	if (r >= 0)
 		sweep_follow(daemon->sweep, daemon->config);
 	r = r < 0 ? r

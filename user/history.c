@@ -61,14 +61,17 @@ static const size_t number_column[] = {
 	"event, subject, name, policy, \"limit\", road, reason, text, comm, destination, used,"    \
 	" pid, uid, port, until_ms, count"
 
-enum statement { ADD, TRIM, READ, STATEMENTS };
+enum statement { ADD, TRIM, TRIM_TO, LATEST, LAST_ID, READ, STATEMENTS };
 
 static const char *const sql[STATEMENTS] = {
 	[ADD] = "INSERT INTO event (time_ms, " COLUMNS
 		") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 	[TRIM] = "DELETE FROM event WHERE time_ms < ?",
+	[TRIM_TO] = "DELETE FROM event WHERE id <= (SELECT max(id) FROM event) - ?",
+	[LATEST] = "SELECT max(time_ms) FROM event WHERE event = ?",
+	[LAST_ID] = "SELECT max(id) FROM event",
 	[READ] = "SELECT id, time_ms, " COLUMNS
-		 " FROM event WHERE id > ? AND time_ms >= ? ORDER BY id",
+		 " FROM event WHERE id > ? AND time_ms >= ? ORDER BY time_ms, id",
 };
 
 struct history {
@@ -171,7 +174,7 @@ static int prepare(struct history *h, enum access access)
 	size_t i;
 	int r;
 
-	for (i = access == WRITER ? ADD : READ; i < STATEMENTS; i++) {
+	for (i = access == WRITER ? ADD : LATEST; i < STATEMENTS; i++) {
 		r = sqlite3_prepare_v3(h->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT,
 				       &h->statement[i], NULL);
 		if (r != SQLITE_OK)
@@ -336,15 +339,46 @@ int history_add(struct history *history, const struct event_record *record)
 	return r;
 }
 
+/* Of a statement that is bound: one number, 0 if there is none. */
+static int number_of(sqlite3_stmt *s, int64_t *ret)
+{
+	int code = sqlite3_step(s), r = history_error(code);
+	int64_t number = code == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
+
+	sqlite3_reset(s);
+	sqlite3_clear_bindings(s);
+	if (r == 0)
+		*ret = number;
+	return r;
+}
+
+static int trim(sqlite3_stmt *s, int64_t bound)
+{
+	int64_t nothing;
+
+	sqlite3_bind_int64(s, 1, bound);
+	return number_of(s, &nothing);
+}
+
 int history_trim(struct history *history, int64_t before_ms)
 {
-	sqlite3_stmt *s = history->statement[TRIM];
-	int r;
+	return trim(history->statement[TRIM], before_ms);
+}
 
-	sqlite3_bind_int64(s, 1, before_ms);
-	r = history_error(sqlite3_step(s));
-	sqlite3_reset(s);
-	return r;
+int history_trim_to(struct history *history, int64_t most)
+{
+	return trim(history->statement[TRIM_TO], most);
+}
+
+int history_latest(struct history *history, const char *event, int64_t *ret_ms)
+{
+	sqlite3_bind_text(history->statement[LATEST], 1, event, -1, SQLITE_STATIC);
+	return number_of(history->statement[LATEST], ret_ms);
+}
+
+int history_last_id(struct history *history, int64_t *ret)
+{
+	return number_of(history->statement[LAST_ID], ret);
 }
 
 /* The strings live until the next step. */

@@ -52,7 +52,16 @@ int history_commit(struct history *history);
 int history_add(struct history *history, const struct event_record *record);
 /* Forgets what is older than `before_ms`. */
 int history_trim(struct history *history, int64_t before_ms);
-/* Calls `each` for the events after id `after` and from `since_ms` on, oldest first. */
+/* Forgets what was told first, so that at most so many events are left. */
+int history_trim_to(struct history *history, int64_t most);
+/* The time of the latest event of this name, 0: there is none. */
+int history_latest(struct history *history, const char *event, int64_t *ret_ms);
+/* The id of what was told last, 0: nothing. */
+int history_last_id(struct history *history, int64_t *ret);
+/*
+ * Calls `each` for the events after id `after` and from `since_ms` on, oldest first: some are told
+ * later than others that happened after them.
+ */
 int history_read(struct history *history, int64_t after, int64_t since_ms,
 		 int (*each)(const struct event_record *record, void *userdata), void *userdata);
 

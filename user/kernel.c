@@ -208,7 +208,8 @@ static int check_version(struct kernel *kernel)
 	if (kernel->fresh || abi == SW_ABI_VERSION)
 		return 0;
 	log_error("'%s' was made by another version of smtpwall (ABI %u, this is %u): `smtpwall "
-		  "detach` removes it (counters, windows and blocks are lost), then start again",
+		  "detach` removes it (counters and windows are lost, blocks come back), then "
+		  "start again",
 		  kernel->pin_dir, abi, SW_ABI_VERSION);
 	return -EPROTO;
 }

@@ -14,6 +14,7 @@
 #define NAMES 256 /* of users kept; a power of two */
 #define NAME_KEPT_NS (300ULL * 1000000000)
 #define KEEP_DAYS 30
+#define KEEP_EVENTS 200000 /* some 60 MB */
 #define DAY_MINUTES (24 * 60)
 #define DAY_MS (24LL * 3600 * 1000)
 
@@ -115,9 +116,11 @@ void teller_each_minute(struct teller *teller)
 
 	if (!teller->history)
 		history_retry(teller);
-	if (!teller->history || teller->minutes++ % DAY_MINUTES)
+	if (!teller->history)
 		return;
-	r = history_trim(teller->history, wall_ms(boot_ns()) - KEEP_DAYS * DAY_MS);
+	r = history_trim_to(teller->history, KEEP_EVENTS);
+	if (r >= 0 && teller->minutes++ % DAY_MINUTES == 0)
+		r = history_trim(teller->history, wall_ms(boot_ns()) - KEEP_DAYS * DAY_MS);
 	if (r < 0)
 		history_lost(teller, r);
 }
@@ -151,27 +154,13 @@ void teller_end(struct teller *teller)
 		history_lost(teller, r);
 }
 
-struct latest {
-	const char *event;
-	int64_t time_ms;
-};
-
-static int latest_note(const struct event_record *record, void *userdata)
-{
-	struct latest *latest = userdata;
-
-	if (!strcmp(record->event, latest->event) && record->time_ms > latest->time_ms)
-		latest->time_ms = record->time_ms;
-	return 0;
-}
-
 int64_t teller_latest_ms(struct teller *teller, const char *event)
 {
-	struct latest latest = { .event = event };
+	int64_t latest_ms = 0;
 
-	if (!teller->history || history_read(teller->history, 0, 0, latest_note, &latest) < 0)
-		return 0;
-	return latest.time_ms;
+	if (teller->history)
+		history_latest(teller->history, event, &latest_ms);
+	return latest_ms;
 }
 
 void tell(struct teller *teller, int priority, const struct event_record *record,

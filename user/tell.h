@@ -28,7 +28,8 @@ void teller_free(struct teller *teller);
 /* What sentences say of policies from now on. `cgroup_root`: see subject.h; copied. */
 int teller_follow(struct teller *teller, const struct sw_rules *rules, unsigned int ipv6_prefix,
 		  const char *cgroup_root);
-/* Opens the history if it is not open, and once a day forgets what is older than 30 days. */
+/* Opens the history if it is not open, and forgets: all but 200000 events, and what is older than 30
+ * days. */
 void teller_each_minute(struct teller *teller);
 /*
  * The history, for what else is kept in its file. NULL: it cannot be written now. Who fails to

@@ -125,6 +125,63 @@ TEST(what_was_written_is_read_from_where_one_left_off)
 	world_remove();
 }
 
+TEST(what_happened_earlier_comes_first_whenever_it_was_told)
+{
+	struct event_record record = refusal;
+	struct history *h = NULL;
+	struct seen seen = {};
+	int64_t id, ms;
+
+	world_make();
+	if (!CHECK_EQ(history_open(dir, true, &h), 0))
+		return world_remove();
+	CHECK_EQ(history_last_id(h, &id), 0);
+	CHECK_EQ(id, 0);
+	CHECK_EQ(history_latest(h, "refuse", &ms), 0);
+	CHECK_EQ(ms, 0);
+	CHECK_EQ(history_add(h, &record), 0);
+	record.time_ms = 4000;
+	record.event = "unblock";
+	CHECK_EQ(history_add(h, &record), 0);
+	CHECK_EQ(history_read(h, 0, 0, see, &seen), 0);
+	CHECK_EQ(seen.n, 2);
+	CHECK_CONTAINS(seen.text, "refuse ");
+	CHECK_EQ(history_last_id(h, &id), 0);
+	CHECK_EQ(id, 2);
+	CHECK_EQ(history_latest(h, "refuse", &ms), 0);
+	CHECK_EQ(ms, 5000);
+	history_close(h);
+	world_remove();
+}
+
+TEST(no_more_than_so_many_are_kept_and_they_are_the_last)
+{
+	struct event_record record = refusal;
+	struct history *h = NULL;
+	struct seen seen = {};
+
+	world_make();
+	if (!CHECK_EQ(history_open(dir, true, &h), 0))
+		return world_remove();
+	CHECK_EQ(history_trim_to(h, 3), 0);
+	for (int i = 0; i < 10; i++) {
+		record.time_ms = 9000 - i;
+		CHECK_EQ(history_add(h, &record), 0);
+	}
+	CHECK_EQ(history_trim_to(h, 10), 0);
+	CHECK_EQ(history_read(h, 0, 0, see, &seen), 0);
+	CHECK_EQ(seen.n, 10);
+	CHECK_EQ(history_trim_to(h, 3), 0);
+	seen.n = 0;
+	CHECK_EQ(history_read(h, 7, 0, see, &seen), 0);
+	CHECK_EQ(seen.n, 3);
+	seen.n = 0;
+	CHECK_EQ(history_read(h, 0, 0, see, &seen), 0);
+	CHECK_EQ(seen.n, 3);
+	history_close(h);
+	world_remove();
+}
+
 TEST(the_files_are_roots_alone)
 {
 	static const char *const name[] = { "smtpwall.db", "smtpwall.db-wal", "smtpwall.db-shm" };

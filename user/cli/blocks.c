@@ -7,8 +7,11 @@ static int latest_first(const void *a, const void *b)
 {
 	const struct blocked *one = a, *other = b;
 
-	if (one->block.since_ns != other->block.since_ns)
-		return one->block.since_ns > other->block.since_ns ? -1 : 1;
+	int64_t ahead_ns =
+		one->block.since_ns - other->block.since_ns; /* either may be before the boot */
+
+	if (ahead_ns)
+		return ahead_ns > 0 ? -1 : 1;
 	return subject_compare(&one->subject, &other->subject);
 }
 

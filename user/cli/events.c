@@ -15,7 +15,7 @@
 
 struct follow {
 	bool json;
-	int64_t last; /* id of the latest that was printed */
+	int64_t last; /* the highest id that was printed */
 	int64_t since_ms;
 };
 
@@ -120,8 +120,30 @@ static int print_event(const struct event_record *record, void *userdata)
 	int r;
 
 	r = f->json ? print_json(record) : print_line(record);
-	if (r == 0)
+	if (r == 0 && record->id > f->last)
 		f->last = record->id;
+	return r;
+}
+
+/* From here on what is told, however long ago it happened. In a history that was begun anew: all. */
+static void follow_from(struct follow *f, int64_t last_id)
+{
+	if (last_id > f->last)
+		f->last = last_id;
+	f->since_ms = 0;
+}
+
+static int read_new(struct history *history, struct follow *f, bool wait)
+{
+	int64_t last_id;
+	int r = history_last_id(history, &last_id);
+
+	if (r == 0 && last_id < f->last)
+		f->last = 0;
+	if (r == 0)
+		r = history_read(history, f->last, f->since_ms, print_event, f);
+	if (r == 0 && wait)
+		follow_from(f, last_id);
 	return r;
 }
 
@@ -135,7 +157,7 @@ static int print_new(const struct cli *cli, struct follow *f, bool wait)
 	if (r == -ENOENT && wait)
 		return 0;
 	if (r == 0) {
-		r = history_read(history, f->last, f->since_ms, print_event, f);
+		r = read_new(history, f, wait);
 		history_close(history);
 	}
 	if (r == -EBUSY && wait)
