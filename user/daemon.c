@@ -10,11 +10,13 @@
 #include "cleanup.h"
 #include "elders.h"
 #include "events.h"
+#include "hosts.h"
 #include "ifaces.h"
 #include "kernel.h"
 #include "log.h"
 #include "maps.h"
 #include "mounts.h"
+#include "networks.h"
 #include "privileges.h"
 #include "quantity.h"
 #include "state.h"
@@ -22,7 +24,7 @@
 #include "tell.h"
 
 #define MSEC 1000ULL /* in the loop's microseconds */
-#define TICKS 3
+#define TICKS 4
 
 struct daemon;
 
@@ -47,7 +49,8 @@ struct daemon {
 	struct sweep *sweep;
 	struct events *events;
 	struct tick tick[TICKS];
-	bool alone; /* told that there is no outside interface */
+	bool alone;    /* told that there is no outside interface */
+	bool outdated; /* the rules: hosts have other addresses */
 };
 
 /* ---- loading ---- */
@@ -69,6 +72,7 @@ int daemon_load(const char *path, const struct sw_rules *live,
 	int r;
 
 	r = config_load(path, &findings, &config);
+	r = r < 0 ? r : networks_ask(config);
 	if (r >= 0)
 		r = policy_compile(config, live, &findings, ret_ruleset);
 	tell_findings(&findings, tell);
@@ -212,6 +216,58 @@ static void tell_if_alone(struct daemon *daemon)
 	daemon->alone = !n;
 }
 
+/* ---- rules ---- */
+
+static int publish(struct daemon *daemon, struct config *config, struct ruleset *ruleset)
+{
+	_cleanup_free_ char *cgroup_root = NULL;
+	int r = kernel_publish(daemon->kernel, config, ruleset);
+
+	if (r < 0)
+		return r;
+	cgroup2_mount(&cgroup_root); /* without it units are told by number */
+	r = teller_follow(daemon->teller, &ruleset->rules, config->ipv6_prefix, cgroup_root);
+	return r < 0 ? log_errno(r, "cannot take the new rules' names") : 0;
+}
+
+/*
+ * Compiled once before the kernel is touched, so that a broken file changes nothing. Where a
+ * gate stands, once more, with the cells that the limits in force have: windows survive.
+ */
+static int compile_again(struct daemon *daemon)
+{
+	_cleanup_free_ struct sw_rules *live = NULL;
+	struct ruleset *ruleset = NULL;
+	struct findings findings = {};
+	int r = live_rules(daemon->kernel, &live);
+
+	if (r < 0 || !live)
+		return r;
+	r = policy_compile(daemon->config, live, &findings, &ruleset);
+	if (r < 0)
+		tell_findings(&findings, log_finding);
+	findings_clear(&findings);
+	if (r < 0)
+		return r;
+	ruleset_free(daemon->ruleset);
+	daemon->ruleset = ruleset;
+	return 0;
+}
+
+/* Names of relays that had no address may have one now: as a reload, but of them alone. */
+static int rules_again(struct daemon *daemon)
+{
+	struct event_record record = EVENT("reload");
+	int r = compile_again(daemon);
+
+	r = r < 0 ? r : publish(daemon, daemon->config, daemon->ruleset);
+	if (r >= 0)
+		tell(daemon->teller, LOG_NOTICE, &record,
+		     "names of relays or exempt destinations have other addresses now: they are "
+		     "taken");
+	return r;
+}
+
 /* ---- ticks ---- */
 
 static void reopen_maps(struct daemon *daemon)
@@ -252,10 +308,19 @@ static void tick_minute(struct daemon *daemon)
 	teller_each_minute(daemon->teller);
 }
 
+static void tick_hosts(struct daemon *daemon)
+{
+	daemon->outdated = hosts_news() || daemon->outdated;
+	if (daemon->outdated)
+		daemon->outdated = rules_again(daemon) < 0;
+	hosts_ask_again();
+}
+
 static const struct tick ticks[TICKS] = {
 	{ .usec = 500 * MSEC, .run = tick_verify },
 	{ .usec = 1000 * MSEC, .run = tick_sweep },
 	{ .usec = 60000 * MSEC, .run = tick_minute },
+	{ .usec = 5000 * MSEC, .run = tick_hosts },
 };
 
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
@@ -339,18 +404,6 @@ static int refuse_frozen(const struct config *old, const struct config *new)
 		r = -EBUSY;
 	}
 	return r;
-}
-
-static int publish(struct daemon *daemon, struct config *config, struct ruleset *ruleset)
-{
-	_cleanup_free_ char *cgroup_root = NULL;
-	int r = kernel_publish(daemon->kernel, config, ruleset);
-
-	if (r < 0)
-		return r;
-	cgroup2_mount(&cgroup_root); /* without it units are told by number */
-	r = teller_follow(daemon->teller, &ruleset->rules, config->ipv6_prefix, cgroup_root);
-	return r < 0 ? log_errno(r, "cannot take the new rules' names") : 0;
 }
 
 static int reload_into(struct daemon *daemon)
@@ -498,30 +551,6 @@ static int raise_gate(struct daemon *daemon)
 	if (r >= 0 && kernel_fresh(daemon->kernel))
 		elders_tag(daemon->kernel, daemon->config, daemon->ruleset, own, n_own);
 	return r;
-}
-
-/*
- * Compiled once before the kernel is touched, so that a broken file changes nothing. Where a
- * gate stands, once more, with the cells that the limits in force have: windows survive.
- */
-static int compile_again(struct daemon *daemon)
-{
-	_cleanup_free_ struct sw_rules *live = NULL;
-	struct ruleset *ruleset = NULL;
-	struct findings findings = {};
-	int r = live_rules(daemon->kernel, &live);
-
-	if (r < 0 || !live)
-		return r;
-	r = policy_compile(daemon->config, live, &findings, &ruleset);
-	if (r < 0)
-		tell_findings(&findings, log_finding);
-	findings_clear(&findings);
-	if (r < 0)
-		return r;
-	ruleset_free(daemon->ruleset);
-	daemon->ruleset = ruleset;
-	return 0;
 }
 
 static int open_all(struct daemon *daemon)

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "cleanup.h"
+#include "hosts.h"
 #include "networks.h"
 
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define RESOLVER_WAITS_MS 2000
 #define MAPPED 96 /* bits of ::ffff:0:0, before those of an IPv4 address */
 
 static const char *const private[] = {
@@ -125,12 +126,6 @@ static int add_texts(struct networks *networks, const char *const *text, size_t 
 	return error;
 }
 
-static void addrinfo_freep(struct addrinfo **info)
-{
-	if (*info)
-		freeaddrinfo(*info);
-}
-
 /* With a letter: the resolver would take "10.0.0" for 10.0.0.0. */
 static bool is_host_name(const char *word)
 {
@@ -143,26 +138,16 @@ static bool is_host_name(const char *word)
 static int add_host(struct networks *networks, struct findings *findings, const char *name,
 		    const char *at, __u32 flags)
 {
-	_cleanup_(addrinfo_freep) struct addrinfo *found = NULL;
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *info;
-	int error;
+	struct sw_network network = { .prefix_len = 128 };
+	struct host_answer host = hosts_answer(name);
+	int error = 0;
 
-	error = getaddrinfo(name, NULL, &hints, &found);
-	if (error)
+	if (!host.n)
 		findings_add(findings, false,
 			     "%s: the name '%s' has no address now (%s): write its address", at,
-			     name, gai_strerror(error));
-	error = 0;
-	for (info = found; !error && info; info = info->ai_next) {
-		struct sw_network network = { .prefix_len = 128 };
-
-		if (info->ai_family == AF_INET)
-			map_v4(network.addr, &((struct sockaddr_in *)info->ai_addr)->sin_addr);
-		else if (info->ai_family == AF_INET6)
-			memcpy(network.addr, &((struct sockaddr_in6 *)info->ai_addr)->sin6_addr,
-			       16);
-		else
-			continue;
+			     name, host.why);
+	for (size_t i = 0; !error && i < host.n; i++) {
+		memcpy(network.addr, host.address[i].addr, sizeof(network.addr));
 		error = networks_add(networks, &network, flags);
 	}
 	return error;
@@ -189,6 +174,32 @@ static int add_word(struct networks *networks, struct findings *findings, const 
 		     "name or private",
 		     at, word);
 	return -EINVAL;
+}
+
+/* Of these words: is it one that add_word() would ask for? */
+static size_t host_names(const struct words *words, const char **name)
+{
+	struct sw_network network;
+	size_t n = 0;
+
+	for (size_t i = 0; i < words->n; i++)
+		if (strcmp(words->word[i], "private") && network_parse(words->word[i], &network) &&
+		    is_host_name(words->word[i]))
+			name[n++] = words->word[i];
+	return n;
+}
+
+int networks_ask(const struct config *config)
+{
+	const struct words *relays = &config->relays, *exempt = &config->exempt_destinations;
+	_cleanup_free_ const char **name = calloc(relays->n + exempt->n + 1, sizeof(*name));
+	size_t n;
+
+	if (!name)
+		return -ENOMEM;
+	n = host_names(relays, name);
+	n += host_names(exempt, name + n);
+	return hosts_ask(name, n, RESOLVER_WAITS_MS);
 }
 
 /* All words, so that all their errors are told. */

@@ -9,6 +9,7 @@
 #include "clean.h"
 #include "cli.h"
 #include "config.h"
+#include "networks.h"
 #include "policy.h"
 
 static void print_line(const char *kind, char *text)
@@ -26,6 +27,7 @@ int config_check(const char *path, size_t *ret_policies)
 	int r;
 
 	r = config_load(path, &findings, &config);
+	r = r < 0 ? r : networks_ask(config);
 	if (r == 0)
 		r = policy_compile(config, NULL, &findings, &ruleset);
 	for (i = 0; i < findings.n_errors; i++)
