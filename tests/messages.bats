@@ -265,6 +265,46 @@ field() { smtpwall -j show "uid:$1" | jq ".roads.${3:-direct}.$2"; }
 	[ "$(taken "$U") $(begun "$U")" = '50 50 50' ]
 }
 
+# Sends by one connection, as a well-behaved client does, until it ends: "its port, how many, why, when"
+queue_of_1000() {
+	python3 - "$@" <<-'END'
+		import socket, sys, time
+		s = socket.create_connection((sys.argv[1], 25))
+		port = s.getsockname()[1]
+		replies = s.makefile("rb")
+		def say(line, code):
+		    s.sendall(line.encode() + b"\r\n")
+		    while not (reply := replies.readline()).startswith(b"%d " % code):
+		        if not reply:
+		            raise EOFError
+		sent = 0
+		try:
+		    replies.readline()
+		    say("HELO box.example", 250)
+		    for sent in range(1000):
+		        say("MAIL FROM:<%s>" % sys.argv[2], 250)
+		        say("RCPT TO:<r@world.example>", 250)
+		        say("DATA", 354)
+		        say("Subject: x\r\n\r\ny\r\n.", 250)
+		except Exception as error:
+		    print(port, sent, type(error).__name__, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+	END
+}
+
+@test "one connection with 1000 messages queued is cut when its limit makes a block" {
+	enforce 'limits = {"200 messages per 1h"}  action = block'
+	read -r port sent why ended_ns <<<"$(as_user "$U" queue_of_1000 $PLAIN "$(sender "$U")")"
+	[ "$sent $why" = '200 ConnectionAbortedError' ]
+	since_ns=$(bpftool -j map dump pinned "$LAB/bpf/smtpwall/uid_blocks" | jq --argjson u "$U" \
+		'.[].formatted | select(.key.uid == $u and .key.road == 0).value.since_ns')
+	echo "# the session was cut $(((ended_ns - since_ns) / 1000)) us after the block" >&3
+	[ $((ended_ns - since_ns)) -lt 500000000 ]
+	eventually remote_has_not "$port"
+	[ "$(taken "$U")" = '200 200' ]
+}
+
+remote_has_not() { [ -z "$(in_world ss -Htn "src $PLAIN and dport = :$1")" ]; }
+
 @test "the remote learns of it when a refused session is cut" {
 	export PATIENCE=30
 	enforce 'limits = {"3 messages per 1h"}'

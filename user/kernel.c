@@ -219,6 +219,8 @@ static void set_sizes(struct smtpwall *programs, const struct config *config)
 {
 	bpf_map__set_max_entries(programs->maps.uid_ledger, config->max_users);
 	bpf_map__set_max_entries(programs->maps.uid_windows, config->max_users * 2);
+	bpf_map__set_max_entries(programs->maps.unit_ledger, config->max_users / 4 + 1);
+	bpf_map__set_max_entries(programs->maps.unit_windows, config->max_users / 2 + 1);
 	bpf_map__set_max_entries(programs->maps.ip_ledger, config->max_users);
 	bpf_map__set_max_entries(programs->maps.net_ledger, config->max_users / 4 + 1);
 }

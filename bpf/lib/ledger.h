@@ -46,7 +46,10 @@ static __always_inline struct sw_ledger *ledger_of(const struct sw_tag *tag, __u
 	if (!(tag->flags & SW_TAG_UNIT))
 		return ledger_of_uid(tag->uid, now_ns);
 	row = ledger_row(&unit_ledger, &unit, now_ns);
-	return row ? row : ledger_of_uid(SW_UID_OVERFLOW, now_ns);
+	if (row)
+		return row;
+	health_count(ledger_overflow);
+	return ledger_of_uid(SW_UID_OVERFLOW, now_ns);
 }
 
 /* A mask, in network order. */
