@@ -265,17 +265,13 @@ int egress(struct __sk_buff *skb)
 {
 	const struct view view = view_at_device(skb);
 	struct smtp_packet packet;
-	bool is_smtp;
+	bool smtp = is_smtp(skb, &view, &packet);
 
-	if (is_surely_other(skb, &view))
-		return NEXT;
-	__builtin_memset(&packet, 0, sizeof(packet));
-	is_smtp = smtp_packet_read(skb, &packet);
 	if (packet.beyond && pull_headers(skb)) {
 		__builtin_memset(&packet, 0, sizeof(packet));
-		is_smtp = smtp_packet_read(skb, &packet);
+		smtp = smtp_packet_read(skb, &packet);
 	}
-	if (!is_smtp)
+	if (!smtp)
 		return NEXT;
 	return smtp_on_wire(skb, skb->sk, &packet);
 }

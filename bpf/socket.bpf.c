@@ -279,26 +279,28 @@ static __always_inline bool is_news(const struct smtp_news *news)
 	       news->rejects || news->deferrals || news->estimated;
 }
 
-/* Reads what is new in the packet. True: it must not go on. */
+/* Reads what is new in the packet, but for `skip` bytes. True: it must not go on. */
 static __always_inline bool hear(struct __sk_buff *skb, struct sw_session *session,
 				 struct sw_tag *tag, enum side side,
-				 const struct smtp_packet *packet, __u32 skip)
+				 const struct smtp_packet *packet, __u32 skip,
+				 struct smtp_news *news)
 {
-	struct smtp_news news = {};
-	__u32 unread;
+	__u32 unread = 0;
 	int heard = 0;
 
-	unread = session_read(skb, side, packet, skip, &news);
-	session_read_done(session, side, unread);
+	if (skip < packet->segment.payload) {
+		unread = session_read(skb, side, packet, skip, news);
+		session_read_done(session, side, unread);
+	}
 	if (side == SIDE_CLIENT && packet->segment.closes)
-		session_closes(session, &news);
-	if (is_news(&news))
-		heard = judge_news(tag, packet, &news, session->charged_ns);
+		session_closes(session, news);
+	if (is_news(news))
+		heard = judge_news(tag, packet, news, session->charged_ns);
 	if (heard & HEARD_ENOUGH) {
 		tag->state = SW_TAG_REFUSED;
 		return true;
 	}
-	if (news.charged) /* what was not charged is not paid back */
+	if (news->charged) /* what was not charged is not paid back */
 		session->charged_ns = heard & HEARD_CHARGE ? bpf_ktime_get_boot_ns() : 0;
 	return side == SIDE_SERVER && unread;
 }
@@ -330,6 +332,7 @@ static __always_inline bool client_stops(struct __sk_buff *skb, struct bpf_sock 
 					 struct sw_tag *tag, const struct smtp_packet *packet)
 {
 	const struct segment *s = &packet->segment;
+	struct smtp_news news = {};
 	struct sw_session *session;
 	__u32 skip;
 
@@ -344,7 +347,7 @@ static __always_inline bool client_stops(struct __sk_buff *skb, struct bpf_sock 
 		return true;
 	if (s->urgent)
 		session_lose(session);
-	switch (session_claim(session, SIDE_CLIENT, s, &skip)) {
+	switch (session_claim(session, SIDE_CLIENT, s, &skip, &news)) {
 	case ORDER_BUSY: /* the server's alone are */
 	case ORDER_OLD:
 		if (!s->closes)
@@ -355,12 +358,12 @@ static __always_inline bool client_stops(struct __sk_buff *skb, struct bpf_sock 
 		if (may_hold(tag))
 			return true;
 		session_client_resumes(session, s->seq);
-		session_claim(session, SIDE_CLIENT, s, &skip);
+		session_claim(session, SIDE_CLIENT, s, &skip, &news);
 		break;
 	case ORDER_NEXT:
 		break;
 	}
-	return hear(skb, session, tag, SIDE_CLIENT, packet, skip);
+	return hear(skb, session, tag, SIDE_CLIENT, packet, skip, &news);
 }
 
 /* ---- */
@@ -410,10 +413,7 @@ int socket_out(struct __sk_buff *skb)
 	struct bpf_sock *sk = skb->sk;
 	struct smtp_packet packet;
 
-	if (!sk || is_surely_other(skb, &view))
-		return PASS;
-	__builtin_memset(&packet, 0, sizeof(packet));
-	if (!smtp_packet_read(skb, &packet))
+	if (!sk || !is_smtp(skb, &view, &packet))
 		return PASS;
 	return smtp_out(skb, sk, &packet);
 }
@@ -459,6 +459,7 @@ static __always_inline bool server_stops(struct __sk_buff *skb, struct bpf_sock 
 {
 	const struct segment *s = &packet->segment;
 	struct sw_session *session = bpf_sk_storage_get(&sessions, sk, NULL, 0);
+	struct smtp_news news = {};
 	__u32 skip;
 
 	if (!session || s->cut || !s->payload)
@@ -466,7 +467,7 @@ static __always_inline bool server_stops(struct __sk_buff *skb, struct bpf_sock 
 	follow_tcp(sk, session, tag, s);
 	if (s->urgent)
 		session_lose(session);
-	switch (session_claim(session, SIDE_SERVER, s, &skip)) {
+	switch (session_claim(session, SIDE_SERVER, s, &skip, &news)) {
 	case ORDER_OLD:
 		return false;
 	case ORDER_AHEAD:
@@ -477,7 +478,7 @@ static __always_inline bool server_stops(struct __sk_buff *skb, struct bpf_sock 
 	case ORDER_NEXT:
 		break;
 	}
-	return hear(skb, session, tag, SIDE_SERVER, packet, skip);
+	return hear(skb, session, tag, SIDE_SERVER, packet, skip, &news);
 }
 
 /* Sessions whose port a NAT rule changed cannot be told by it: if there ever was one, all are asked. */

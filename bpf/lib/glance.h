@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Most packets are not SMTP, and nearly all are IPv4 without options or IPv6 without extension
- * headers, in one piece. That is seen in place: calling a helper costs several times what all the
- * rest does. Whatever is unusual is left to parse.h.
+ * headers, in one piece. Those are read in place: calling a helper costs several times what all
+ * the rest does. Whatever is unusual is left to parse.h.
  */
 #ifndef SMTPWALL_GLANCE_H
 #define SMTPWALL_GLANCE_H
@@ -17,12 +17,18 @@ struct view {
 
 struct usual_v4 {
 	struct iphdr ip;
-	struct ports_header ports;
+	struct tcphdr tcp;
 };
 
 struct usual_v6 {
 	struct ipv6hdr ip;
-	struct ports_header ports;
+	struct tcphdr tcp;
+};
+
+enum glance {
+	GLANCE_OTHER,	/* nothing in the packet says SMTP */
+	GLANCE_SMTP,	/* it was read */
+	GLANCE_UNUSUAL, /* parse.h must say */
 };
 
 /* At cgroup hooks a packet begins with its network header. */
@@ -66,44 +72,95 @@ static __always_inline struct view view_at_device(const struct __sk_buff *skb)
 	return v;
 }
 
-static __always_inline bool is_other_v4(const struct view *v, __u32 generation)
+static __always_inline struct segment *begin_packet(struct smtp_packet *packet, __u32 generation,
+						    __be16 port)
+{
+	__builtin_memset(packet, 0, sizeof(*packet));
+	packet->generation = generation;
+	packet->port = bpf_ntohs(port);
+	return &packet->segment;
+}
+
+/* One that does not tell its length (BIG TCP) is unusual. */
+static __always_inline enum glance glance_v4(const struct __sk_buff *skb, const struct view *v,
+					     __u32 generation, struct smtp_packet *packet)
 {
 	const struct usual_v4 *usual = v->ip;
+	struct segment *s;
 
 	if (usual->ip.protocol != IPPROTO_TCP)
-		return true;
+		return GLANCE_OTHER;
 	if (v->ip + sizeof(*usual) > v->end || usual->ip.ihl != 5 ||
 	    (usual->ip.frag_off & bpf_htons(FRAGMENT_OFFSET)))
-		return false;
-	return !is_smtp_port(generation, bpf_ntohs(usual->ports.dport));
+		return GLANCE_UNUSUAL;
+	if (!is_smtp_port(generation, bpf_ntohs(usual->tcp.dest)))
+		return GLANCE_OTHER;
+	if (!usual->ip.tot_len)
+		return GLANCE_UNUSUAL;
+	s = begin_packet(packet, generation, usual->tcp.dest);
+	map_v4(&s->saddr, usual->ip.saddr);
+	map_v4(&s->daddr, usual->ip.daddr);
+	take_tcp(skb, &usual->tcp, sizeof(usual->ip), bpf_ntohs(usual->ip.tot_len), s);
+	return GLANCE_SMTP;
 }
 
-static __always_inline bool is_other_v6(const struct view *v, __u32 generation)
+static __always_inline enum glance glance_v6(const struct __sk_buff *skb, const struct view *v,
+					     __u32 generation, struct smtp_packet *packet)
 {
 	const struct usual_v6 *usual = v->ip;
+	struct segment *s;
 
 	if (v->ip + sizeof(*usual) > v->end)
-		return false;
-	if (usual->ip.nexthdr == IPPROTO_TCP)
-		return !is_smtp_port(generation, bpf_ntohs(usual->ports.dport));
-	return usual->ip.nexthdr == IPPROTO_UDP || usual->ip.nexthdr == IPPROTO_ICMPV6;
+		return GLANCE_UNUSUAL;
+	if (usual->ip.nexthdr == IPPROTO_UDP || usual->ip.nexthdr == IPPROTO_ICMPV6)
+		return GLANCE_OTHER;
+	if (usual->ip.nexthdr != IPPROTO_TCP)
+		return GLANCE_UNUSUAL;
+	if (!is_smtp_port(generation, bpf_ntohs(usual->tcp.dest)))
+		return GLANCE_OTHER;
+	if (!usual->ip.payload_len)
+		return GLANCE_UNUSUAL;
+	s = begin_packet(packet, generation, usual->tcp.dest);
+	__builtin_memcpy(&s->saddr, &usual->ip.saddr, sizeof(s->saddr));
+	__builtin_memcpy(&s->daddr, &usual->ip.daddr, sizeof(s->daddr));
+	take_tcp(skb, &usual->tcp, sizeof(usual->ip),
+		 sizeof(usual->ip) + bpf_ntohs(usual->ip.payload_len), s);
+	return GLANCE_SMTP;
 }
 
-/* Does nothing say SMTP, at a glance: not the packet, and not the port of its socket? */
-static __always_inline bool is_surely_other(const struct __sk_buff *skb, const struct view *v)
+static __always_inline enum glance glance(const struct __sk_buff *skb, const struct view *v,
+					  __u32 generation, struct smtp_packet *packet)
+{
+	const struct iphdr *ip = v->ip;
+
+	if (v->unusual || v->ip + sizeof(*ip) > v->end)
+		return GLANCE_UNUSUAL;
+	if (ip->version == 4)
+		return glance_v4(skb, v, generation, packet);
+	if (ip->version == 6)
+		return glance_v6(skb, v, generation, packet);
+	return GLANCE_UNUSUAL;
+}
+
+/* Is it SMTP, by what the packet says or by the port of its socket? Then `packet` is filled. */
+static __always_inline bool is_smtp(struct __sk_buff *skb, const struct view *v,
+				    struct smtp_packet *packet)
 {
 	const struct sw_control *control = control_get();
-	const struct iphdr *ip = v->ip;
 	struct bpf_sock *sk = skb->sk;
-	bool other = false;
+	enum glance what;
 
-	if (!control || v->unusual || v->ip + sizeof(*ip) > v->end)
+	packet->beyond = false;
+	if (!control)
 		return false;
-	if (ip->version == 4)
-		other = is_other_v4(v, control->generation);
-	else if (ip->version == 6)
-		other = is_other_v6(v, control->generation);
-	return other && !(sk && is_smtp_port(control->generation, bpf_ntohs(sk->dst_port)));
+	what = glance(skb, v, control->generation, packet);
+	if (what == GLANCE_SMTP)
+		return true;
+	if (what == GLANCE_OTHER &&
+	    !(sk && is_smtp_port(control->generation, bpf_ntohs(sk->dst_port))))
+		return false;
+	__builtin_memset(packet, 0, sizeof(*packet));
+	return smtp_packet_read(skb, packet);
 }
 
 #endif

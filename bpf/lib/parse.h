@@ -255,6 +255,24 @@ static __always_inline __u32 segments_of(const struct __sk_buff *skb, __u32 payl
 	return 1;
 }
 
+/* `start`: offset of the TCP header; `end`: of the packet's end. */
+static __always_inline void take_tcp(const struct __sk_buff *skb, const struct tcphdr *tcp,
+				     __u32 start, __u32 end, struct segment *s)
+{
+	s->cut = false;
+	s->sport = bpf_ntohs(tcp->source);
+	s->opens = tcp->syn && !tcp->ack;
+	s->accepts = tcp->syn && tcp->ack;
+	s->closes = tcp->fin;
+	s->resets = tcp->rst;
+	s->urgent = tcp->urg;
+	s->seq = bpf_ntohl(tcp->seq);
+	start += tcp->doff * 4;
+	s->at = start;
+	s->payload = end > start ? end - start : 0;
+	s->count = segments_of(skb, s->payload);
+}
+
 /*
  * Of a packet that is SMTP; `s` is zeroed. One whose TCP header cannot be read (a fragment cut
  * short, a chain of headers without end, the outside of a tunnel) is known by its socket or its
@@ -264,26 +282,13 @@ static __always_inline void read_segment(const struct __sk_buff *skb, const stru
 					 enum found found, struct segment *s)
 {
 	struct tcphdr tcp;
-	__u32 start, end;
 
 	s->count = 1;
 	s->payload = skb->len;
 	s->cut = true;
 	if (found != FOUND_TCP || !read_addresses(skb, p, s) || !load(skb, p->tcp, &tcp, sizeof(tcp)))
 		return;
-	s->cut = false;
-	s->sport = p->sport;
-	s->opens = tcp.syn && !tcp.ack;
-	s->accepts = tcp.syn && tcp.ack;
-	s->closes = tcp.fin;
-	s->resets = tcp.rst;
-	s->urgent = tcp.urg;
-	s->seq = bpf_ntohl(tcp.seq);
-	start = p->tcp + tcp.doff * 4;
-	s->at = start;
-	end = p->end ? p->end : skb->len - network_offset(skb);
-	s->payload = end > start ? end - start : 0;
-	s->count = segments_of(skb, s->payload);
+	take_tcp(skb, &tcp, p->tcp, p->end ? p->end : skb->len - network_offset(skb), s);
 }
 
 #endif

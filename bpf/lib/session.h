@@ -66,11 +66,13 @@ static __always_inline void session_server_begins(struct sw_session *session, __
 }
 
 /*
- * Claims the segment's new bytes for the caller to read; *ret_skip of its payload are old. Of the
- * server's, until session_read_done(): its segments may come on several CPUs at once.
+ * Claims the segment's new bytes for the caller to read; *ret_skip of its payload are old, or are
+ * the client's and need not be read: all of them in most packets of a content. Of the server's,
+ * until session_read_done(): its segments may come on several CPUs at once.
  */
 static __always_inline enum order session_claim(struct sw_session *session, enum side side,
-						const struct segment *s, __u32 *ret_skip)
+						const struct segment *s, __u32 *ret_skip,
+						struct smtp_news *news)
 {
 	__u32 *next = side == SIDE_CLIENT ? &session->client_next : &session->server_next;
 	__u32 seq = payload_seq(s), behind;
@@ -88,6 +90,8 @@ static __always_inline enum order session_claim(struct sw_session *session, enum
 		*next = seq + s->payload;
 	if (side == SIDE_SERVER && order == ORDER_NEXT)
 		session->server_reading = SW_READING_NOW;
+	else if (order == ORDER_NEXT)
+		behind += smtp_client_passes(&session->dialogue, s->payload - behind, news);
 	bpf_spin_unlock(&session->lock);
 	*ret_skip = behind;
 	return order;
