@@ -133,24 +133,33 @@ static __always_inline bool is_stopped(struct deed deed)
 	return deed.refused && deed.enforced;
 }
 
-SUBPROGRAM int over_bytes(struct sw_tag *tag, const struct smtp_packet *packet)
+static __always_inline bool is_weighed(const struct sw_tag *tag, const struct smtp_packet *packet)
+{
+	return (tag->flags & SW_TAG_WEIGHED) && packet->segment.payload;
+}
+
+/* Of one whose policy is not known, or weighs it. */
+SUBPROGRAM int judge_bytes(struct sw_tag *tag, const struct smtp_packet *packet)
 {
 	struct attempt a = {};
 
 	if (!tag || !packet)
 		return true;
 	a.road = tag->road;
-	if (tag->generation == packet->generation &&
-	    (!(tag->flags & SW_TAG_WEIGHED) || !packet->segment.payload))
-		return false;
 	attempt_of(packet, &a);
 	if (tag->generation != a.generation)
 		policy_resolve(tag, &a);
-	if (!(tag->flags & SW_TAG_WEIGHED) || !packet->segment.payload)
+	if (!is_weighed(tag, packet))
 		return false;
 	a.metric = SW_METRIC_BYTES;
 	a.n = packet->segment.payload;
 	return is_stopped(judge_deed(tag, &a));
+}
+
+static __always_inline bool over_bytes(struct sw_tag *tag, const struct smtp_packet *packet)
+{
+	return (tag->generation != packet->generation || is_weighed(tag, packet)) &&
+	       judge_bytes(tag, packet);
 }
 
 /* The clock is dear (a third of what all this costs), so a long session looks now and then. */

@@ -14,10 +14,13 @@ static __always_inline struct sw_block *block_of(const struct sw_tag *tag, __u32
 		struct sw_uid_road uid;
 		struct sw_unit_road unit;
 	} key; /* one place for both: our stack is short, here and elsewhere */
+	struct sw_block *block;
 
 	if (tag->flags & SW_TAG_UNIT) {
 		key.unit = (struct sw_unit_road){ tag->unit, road };
-		return bpf_map_lookup_elem(&unit_blocks, &key.unit);
+		block = bpf_map_lookup_elem(&unit_blocks, &key.unit);
+		barrier(); /* two calls: the kernel makes one with either map twice as dear */
+		return block;
 	}
 	key.uid = (struct sw_uid_road){ tag->uid, road };
 	return bpf_map_lookup_elem(&uid_blocks, &key.uid);
