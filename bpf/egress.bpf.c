@@ -59,25 +59,35 @@ static __always_inline enum origin origin_of(struct __sk_buff *skb, struct bpf_s
 
 	if (!sk)
 		return ORIGIN_UNKNOWN;
+	if (sk->family == AF_PACKET) {
+		*ret_tag = packet_tag(skb, sk);
+		return ORIGIN_PACKET;
+	}
+	*ret_tag = bpf_sk_storage_get(&tags, sk, NULL, 0);
+	if (*ret_tag)
+		return ORIGIN_SENDER;
 	full = bpf_sk_fullsock(sk);
 	if (!full) /* TIME_WAIT and requests answer too */
 		return ORIGIN_SERVICE;
-	if (full->family == AF_PACKET) {
-		*ret_tag = packet_tag(skb, full);
-		return ORIGIN_PACKET;
-	}
-	*ret_tag = bpf_sk_storage_get(&tags, full, NULL, 0);
-	if (*ret_tag)
-		return ORIGIN_SENDER;
 	return cut && !is_stream(full) ? ORIGIN_UNKNOWN : ORIGIN_SERVICE;
 }
 
-/* The key of ip_ledger: IPv6 hosts have whole networks to themselves. */
-static __always_inline void source_key(const struct segment *s, struct sw_ip *key)
+/*
+ * The source, as ip_ledger has it: IPv6 hosts have whole networks to themselves. With its road it
+ * is the key of ip_blocks.
+ */
+struct source {
+	struct sw_ip addr __attribute__((aligned(8)));
+	__u32 road;
+};
+_Static_assert(sizeof(struct sw_ip_road) == offsetof(struct source, road) + sizeof(__u32),
+	       "a source begins with its key in ip_blocks");
+
+static __always_inline void source_of(const struct segment *s, struct source *source)
 {
 	const struct sw_control *control = control_get();
 	const __u64 *address = (const __u64 *)s->saddr.addr;
-	__u64 *to = (__u64 *)key->addr;
+	__u64 *to = (__u64 *)source->addr.addr;
 	__u32 bits = control ? control->ipv6_prefix : 128;
 
 	to[0] = address[0];
@@ -92,43 +102,48 @@ static __always_inline void source_key(const struct segment *s, struct sw_ip *ke
 	}
 }
 
-/* A SYN is a new connection, sent again it is the same one. */
-static __always_inline bool is_new_connection(const struct smtp_packet *packet, struct sw_tag *tag)
+/* Of a connection without a tag. */
+SUBPROGRAM int is_first_syn(const struct smtp_packet *packet)
 {
-	const struct segment *s = &packet->segment;
-	struct syn syn = { .sport = s->sport, .dport = packet->port, .seq = s->seq };
+	const struct segment *s;
+	struct syn syn = {};
 	__u8 seen = 1;
 
-	if (!s->opens)
+	if (!packet)
 		return false;
-	if (tag && !(tag->flags & SW_TAG_RAW)) {
-		if (tag->flags & SW_TAG_WIRED)
-			return false;
-		tag->flags |= SW_TAG_WIRED;
-		return true;
-	}
+	s = &packet->segment;
+	syn.sport = s->sport;
+	syn.dport = packet->port;
+	syn.seq = s->seq;
 	__builtin_memcpy(syn.saddr, s->saddr.addr, sizeof(syn.saddr));
 	__builtin_memcpy(syn.daddr, s->daddr.addr, sizeof(syn.daddr));
 	return bpf_map_update_elem(&syns, &syn, &seen, BPF_NOEXIST) == 0;
 }
 
-SUBPROGRAM int count_source(const struct smtp_packet *packet, __u32 road, __u32 opened)
+/* A SYN is a new connection, sent again it is the same one. */
+static __always_inline bool is_new_connection(const struct smtp_packet *packet, struct sw_tag *tag)
 {
-	struct sw_ip key __attribute__((aligned(8))) = {};
-	const struct segment *s;
-	struct sw_ledger *row;
+	if (!packet->segment.opens)
+		return false;
+	if (!tag || (tag->flags & SW_TAG_RAW))
+		return is_first_syn(packet);
+	if (tag->flags & SW_TAG_WIRED)
+		return false;
+	tag->flags |= SW_TAG_WIRED;
+	return true;
+}
+
+static __always_inline void count_source(const struct segment *s, struct source *source,
+					 bool opened)
+{
+	struct sw_ledger *row = bpf_map_lookup_elem(&ip_ledger, &source->addr);
 	struct sw_tally *tally;
 
-	if (!packet)
-		return 0;
-	s = &packet->segment;
-	source_key(s, &key);
-	row = bpf_map_lookup_elem(&ip_ledger, &key);
 	if (!row)
-		row = ledger_of_ip(&key, bpf_ktime_get_boot_ns());
+		row = ledger_of_ip(&source->addr, bpf_ktime_get_boot_ns());
 	if (!row)
-		return 0;
-	tally = tally_of(row, road);
+		return;
+	tally = tally_of(row, source->road);
 	__sync_fetch_and_add(&tally->packets, s->count);
 	if (s->payload)
 		__sync_fetch_and_add(&tally->bytes, s->payload);
@@ -136,42 +151,28 @@ SUBPROGRAM int count_source(const struct smtp_packet *packet, __u32 road, __u32 
 		__sync_fetch_and_add(&tally->connections, 1);
 	if (opened || s->closes)
 		row->last_seen_ns = bpf_ktime_get_boot_ns();
-	return 0;
 }
 
-SUBPROGRAM int count_sender(const struct sw_tag *tag, const struct smtp_packet *packet,
-			    __u32 opened)
+static __always_inline void count_sender(const struct sw_tag *tag, const struct segment *s,
+					 bool opened)
 {
-	const struct segment *s;
-	struct sw_ledger *row;
+	struct sw_ledger *row = ledger_of(tag, 0);
 
-	if (!tag || !packet)
-		return 0;
-	s = &packet->segment;
-	row = ledger_of(tag, 0);
 	if (!row)
-		return 0;
+		return;
 	__sync_fetch_and_add(&row->wire.packets, s->count);
 	if (s->payload)
 		__sync_fetch_and_add(&row->wire.bytes, s->payload);
 	if (opened)
 		__sync_fetch_and_add(&row->wire.connections, 1);
-	return 0;
 }
 
-SUBPROGRAM int source_blocked(const struct smtp_packet *packet, __u32 road)
+static __always_inline bool source_blocked(const struct segment *s, const struct source *source)
 {
-	struct sw_ip_road key = { .road = road };
-	struct sw_ip source __attribute__((aligned(8))) = {};
-	struct sw_block *block;
+	struct sw_block *block = bpf_map_lookup_elem(&ip_blocks, source);
 	__u64 now_ns;
 
-	if (!packet)
-		return false;
-	source_key(&packet->segment, &source);
-	__builtin_memcpy(key.addr, source.addr, sizeof(key.addr));
-	block = bpf_map_lookup_elem(&ip_blocks, &key);
-	if (!block || packet->segment.resets)
+	if (!block || s->resets)
 		return false;
 	now_ns = bpf_ktime_get_boot_ns();
 	if (!lasts(block->until_ns, now_ns))
@@ -213,35 +214,39 @@ static __always_inline bool enforcing(void)
 static __always_inline int smtp_on_wire(struct __sk_buff *skb, struct bpf_sock *sk,
 					const struct smtp_packet *packet)
 {
+	const struct segment *s = &packet->segment;
 	struct sw_tag *tag = NULL;
-	enum origin origin = origin_of(skb, sk, packet->segment.cut, &tag);
-	__u32 road, mark = wire_mark();
+	enum origin origin = origin_of(skb, sk, s->cut, &tag);
+	struct source source = {};
 	bool opened;
+	__u32 mark;
 
-	if (packet->segment.cut)
+	if (s->cut)
 		health_count(unparsed);
 	/* A service sends no SYN: that is a socket from outside the gate's cgroup. */
-	if (origin == ORIGIN_SERVICE && !packet->segment.opens)
+	if (origin == ORIGIN_SERVICE && !s->opens)
 		return NEXT;
 	if (origin == ORIGIN_SENDER && tag && tag->state == SW_TAG_ADMITTED)
-		road = tag->road;
+		source.road = tag->road;
 	else
-		road = road_of(network_flags(packet->generation, &packet->segment.daddr),
-			       packet->port);
-	if (source_blocked(packet, road))
+		source.road = road_of(network_flags(packet->generation, &s->daddr), packet->port);
+	source_of(s, &source);
+	if (source_blocked(s, &source))
 		return SHOT;
 	/* No sender but one that wants to get past a parser cuts a TCP header in two. */
-	if (packet->segment.cut && origin != ORIGIN_SENDER && enforcing())
+	if (s->cut && origin != ORIGIN_SENDER && enforcing())
 		return SHOT;
+	mark = wire_mark();
 	if ((skb->tc_index & WIRE_MARK_BITS) == mark)
 		return NEXT;
 
-	if (origin == ORIGIN_PACKET && (tag ? packet_socket_stops(tag, packet, road) : enforcing()))
+	if (origin == ORIGIN_PACKET &&
+	    (tag ? packet_socket_stops(tag, packet, source.road) : enforcing()))
 		return SHOT;
 	opened = is_new_connection(packet, tag);
-	count_source(packet, road, opened);
+	count_source(s, &source, opened);
 	if (tag)
-		count_sender(tag, packet, opened);
+		count_sender(tag, s, opened);
 	skb->tc_index = (skb->tc_index & (__u16)~WIRE_MARK_BITS) | mark;
 	return NEXT;
 }
