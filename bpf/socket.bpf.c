@@ -288,7 +288,10 @@ static __always_inline bool is_news(const struct smtp_news *news)
 	       news->rejects || news->deferrals || news->estimated;
 }
 
-/* Reads what is new in the packet, but for `skip` bytes. True: it must not go on. */
+/*
+ * Reads what is new in the packet, but for the `skip` bytes that session_claim() was done with.
+ * True: it must not go on.
+ */
 static __always_inline bool hear(struct __sk_buff *skb, struct sw_session *session,
 				 struct sw_tag *tag, enum side side,
 				 const struct smtp_packet *packet, __u32 skip,
@@ -351,6 +354,8 @@ static __always_inline bool client_stops(struct __sk_buff *skb, struct bpf_sock 
 	if (!session)
 		return enforces(bpf_ktime_get_boot_ns());
 	if (!s->payload && !s->closes)
+		return false;
+	if (!s->opens && !s->closes && !s->urgent && session_skips(session, s))
 		return false;
 	if (session_holds(session) && may_hold(tag) && !session_is_old(session, s))
 		return true;

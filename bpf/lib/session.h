@@ -39,14 +39,46 @@ static __always_inline __u32 payload_seq(const struct segment *s)
 	return s->seq + (s->opens || s->accepts ? 1 : 0);
 }
 
+/*
+ * Most packets of the client are content, which nobody reads. It is only summed up, and this without
+ * the lock, which would cost half as much again as all the rest of such a packet. Whoever takes the
+ * lock next tells the dialogue of it: in time, for what answers it comes after it.
+ */
+static __always_inline bool session_skips(struct sw_session *session, const struct segment *s)
+{
+	__u32 seq = s->seq;
+
+	if (!smtp_client_is_skipped(&session->dialogue) ||
+	    __sync_val_compare_and_swap(&session->client_next, seq, seq + s->payload) != seq)
+		return false;
+	__sync_fetch_and_add(&session->skipped, s->payload);
+	return true;
+}
+
+static __always_inline void session_lock(struct sw_session *session)
+{
+	__u64 skipped;
+
+	bpf_spin_lock(&session->lock);
+	if (!session->skipped)
+		return;
+	skipped = __sync_lock_test_and_set(&session->skipped, 0);
+	smtp_client_passed(&session->dialogue, skipped < ~0U ? skipped : ~0U);
+}
+
+static __always_inline void session_unlock(struct sw_session *session)
+{
+	bpf_spin_unlock(&session->lock);
+}
+
 static __always_inline void session_begin(struct sw_session *session, const struct segment *s)
 {
-	bpf_spin_lock(&session->lock);
+	session_lock(session);
 	smtp_begin(&session->dialogue, !s->opens);
 	session->client_next = payload_seq(s);
 	session->server_seen = 0;
 	session->server_reading = SW_READING_NOTHING;
-	bpf_spin_unlock(&session->lock);
+	session_unlock(session);
 }
 
 /* A SYN that is sent again opens nothing anew. The first may have had payload. */
@@ -59,16 +91,16 @@ static __always_inline bool session_knows(const struct sw_session *session, cons
 /* The server's first payload: `next` is where TCP waits for it. */
 static __always_inline void session_server_begins(struct sw_session *session, __u32 next)
 {
-	bpf_spin_lock(&session->lock);
+	session_lock(session);
 	session->server_seen = 1;
 	session->server_next = next;
-	bpf_spin_unlock(&session->lock);
+	session_unlock(session);
 }
 
 /*
- * Claims the segment's new bytes for the caller to read; *ret_skip of its payload are old, or are
- * the client's and need not be read: all of them in most packets of a content. Of the server's,
- * until session_read_done(): its segments may come on several CPUs at once.
+ * Claims the segment's new bytes for the caller to read; *ret_skip of its payload are old, or the
+ * client's inside a chunk or a TLS record, and need not be read. Of the server's, until
+ * session_read_done(): its segments may come on several CPUs at once.
  */
 static __always_inline enum order session_claim(struct sw_session *session, enum side side,
 						const struct segment *s, __u32 *ret_skip,
@@ -78,7 +110,7 @@ static __always_inline enum order session_claim(struct sw_session *session, enum
 	__u32 seq = payload_seq(s), behind;
 	enum order order = ORDER_NEXT;
 
-	bpf_spin_lock(&session->lock);
+	session_lock(session);
 	behind = *next - seq;
 	if ((__s32)behind < 0)
 		order = ORDER_AHEAD;
@@ -92,7 +124,7 @@ static __always_inline enum order session_claim(struct sw_session *session, enum
 		session->server_reading = SW_READING_NOW;
 	else if (order == ORDER_NEXT)
 		behind += smtp_client_passes(&session->dialogue, s->payload - behind, news);
-	bpf_spin_unlock(&session->lock);
+	session_unlock(session);
 	*ret_skip = behind;
 	return order;
 }
@@ -108,7 +140,7 @@ static __always_inline void session_read_done(struct sw_session *session, enum s
 
 	if (side == SIDE_CLIENT && !unread)
 		return;
-	bpf_spin_lock(&session->lock);
+	session_lock(session);
 	if (side == SIDE_SERVER) {
 		session->server_next -= unread;
 		session->server_reading = unread ? SW_READING_IN_ROUNDS : SW_READING_NOTHING;
@@ -116,7 +148,7 @@ static __always_inline void session_read_done(struct sw_session *session, enum s
 		smtp_lose(&session->dialogue);
 		smtp_client_passes(&session->dialogue, unread, &none);
 	}
-	bpf_spin_unlock(&session->lock);
+	session_unlock(session);
 }
 
 /* The client's bytes before `seq` were lost for us, but not for the server: on behind them. */
@@ -124,35 +156,35 @@ static __always_inline void session_client_resumes(struct sw_session *session, _
 {
 	struct smtp_news none;
 
-	bpf_spin_lock(&session->lock);
+	session_lock(session);
 	smtp_lose(&session->dialogue);
 	smtp_client_passes(&session->dialogue, seq - session->client_next, &none);
 	session->client_next = seq;
-	bpf_spin_unlock(&session->lock);
+	session_unlock(session);
 }
 
 /* Where we are with the server is not where TCP is. */
 static __always_inline void session_server_resumes(struct sw_session *session, __u32 seq)
 {
-	bpf_spin_lock(&session->lock);
+	session_lock(session);
 	smtp_lose(&session->dialogue);
 	session->server_next = seq;
-	bpf_spin_unlock(&session->lock);
+	session_unlock(session);
 }
 
 /* The client has sent its last byte. */
 static __always_inline void session_closes(struct sw_session *session, struct smtp_news *news)
 {
-	bpf_spin_lock(&session->lock);
+	session_lock(session);
 	smtp_closes(&session->dialogue, news);
-	bpf_spin_unlock(&session->lock);
+	session_unlock(session);
 }
 
 static __always_inline void session_lose(struct sw_session *session)
 {
-	bpf_spin_lock(&session->lock);
+	session_lock(session);
 	smtp_lose(&session->dialogue);
-	bpf_spin_unlock(&session->lock);
+	session_unlock(session);
 }
 
 static __always_inline bool session_holds(const struct sw_session *session)
@@ -171,12 +203,12 @@ static __always_inline __u32 dialogue_passes(struct sw_session *session, __u32 s
 {
 	__u32 taken;
 
-	bpf_spin_lock(&session->lock);
+	session_lock(session);
 	if (side == SIDE_CLIENT)
 		taken = smtp_client_passes(&session->dialogue, left, news);
 	else
 		taken = smtp_server_passes(&session->dialogue, left);
-	bpf_spin_unlock(&session->lock);
+	session_unlock(session);
 	return taken;
 }
 
@@ -216,12 +248,12 @@ SUBPROGRAM __u32 session_step(struct __sk_buff *skb, __u32 side, __u32 offset, _
 	/* Not `load`, which reads no pages; here, at a cgroup, the packet begins with its IP header. */
 	if (bpf_skb_load_bytes(skb, offset, shown, less + 1))
 		return left;
-	bpf_spin_lock(&session->lock);
+	session_lock(session);
 	if (side == SIDE_CLIENT)
 		taken = smtp_client_says(&session->dialogue, shown, n, news);
 	else
 		taken = smtp_server_says(&session->dialogue, shown, n, news);
-	bpf_spin_unlock(&session->lock);
+	session_unlock(session);
 	return taken;
 }
 

@@ -477,6 +477,22 @@ static __always_inline __u32 smtp_chunk_passes(struct sw_dialogue *d, __u32 left
 	return n;
 }
 
+/*
+ * Will the next bytes of the client, however many, not be shown? Then they may be told of later, by
+ * smtp_client_passed(): before the next bytes of the server, which may answer them.
+ */
+static __always_inline int smtp_client_is_skipped(const struct sw_dialogue *d)
+{
+	return d->client == SMTP_CONTENT || d->client == SMTP_LOST;
+}
+
+static __always_inline void smtp_client_passed(struct sw_dialogue *d, __u32 n)
+{
+	if (d->client == SMTP_CONTENT)
+		d->content = smtp_add(d->content, n);
+	d->dark = smtp_add(d->dark, n);
+}
+
 static __always_inline int smtp_client_is_read(const struct sw_dialogue *d)
 {
 	return d->client == SMTP_COMMANDS || d->client == SMTP_SASL;
@@ -494,9 +510,7 @@ static __always_inline __u32 smtp_client_passes(struct sw_dialogue *d, __u32 lef
 		return smtp_chunk_passes(d, left);
 	if (d->client == SMTP_WAITING)
 		smtp_client_is_early(d, left, news);
-	else if (d->client == SMTP_CONTENT)
-		d->content = smtp_add(d->content, left);
-	d->dark = smtp_add(d->dark, left);
+	smtp_client_passed(d, left);
 	return left;
 }
 

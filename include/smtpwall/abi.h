@@ -403,7 +403,8 @@ struct sw_session {
 	__u8 pad[2];
 	__u64 charged_ns; /* when the last message was charged: where a refund goes */
 	struct sw_dialogue dialogue;
-	__u64 reserved[4];
+	__u64 skipped; /* bytes of content that the dialogue was not told of yet: atomic, no lock */
+	__u64 reserved[3];
 };
 _Static_assert(sizeof(struct sw_session) == 168, "sw_session is carried by live sockets");
 

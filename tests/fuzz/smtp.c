@@ -487,7 +487,9 @@ struct session {
 	struct pipe client; /* what the client wants to send */
 	struct sw_dialogue d;
 	struct smtp_news total;
+	size_t skipped; /* bytes of the client that the dialogue was not told of yet */
 	bool holding;
+	bool late; /* and is not until the server has read them */
 };
 
 static void count(struct smtp_news *total, const struct smtp_news *news)
@@ -515,12 +517,26 @@ static void trace(const struct session *s, bool client, const char *bytes, size_
 	       s->total.charged, s->server.messages);
 }
 
+static void tell_skipped(struct session *s, size_t keep)
+{
+	size_t n = s->skipped > keep ? s->skipped - keep : 0;
+
+	smtp_client_passed(&s->d, n);
+	s->skipped -= n;
+}
+
 static void hear(struct session *s, bool client, const char *bytes, size_t len)
 {
 	struct smtp_news news = {};
 	__u8 shown[SMTP_SHOWN];
 	size_t off = 0, n;
 
+	if (client && smtp_client_is_skipped(&s->d)) {
+		s->skipped += len;
+		off = len;
+	} else {
+		tell_skipped(s, !client && s->late ? held(&s->server.in) : 0);
+	}
 	while (off < len) {
 		off += client ? smtp_client_passes(&s->d, len - off, &news)
 			      : smtp_server_passes(&s->d, len - off);
@@ -610,6 +626,7 @@ static void begin(struct session *s, struct choices *c)
 	v->one_text = perhaps(c, 48);
 	v->long_replies = perhaps(c, 48);
 	s->holding = perhaps(c, 128);
+	s->late = perhaps(c, 128);
 	reply(v, "220", "mx.example.org ESMTP");
 	smtp_begin(&s->d, 0);
 	if (perhaps(c, 192))

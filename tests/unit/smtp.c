@@ -614,6 +614,31 @@ TEST(content_is_not_shown)
 	CHECK_EQ(smtp_client_passes(&d, 200, &news), 0);
 }
 
+TEST(content_may_be_told_of_when_the_server_answers_it)
+{
+	static const char *const before[] = { "DATA\r\n", "354 go\r\n" };
+	struct smtp_news news = {};
+	struct sw_dialogue at_once, later;
+	struct counts total;
+
+	begin(&at_once, &total);
+	CHECK(!smtp_client_is_skipped(&at_once));
+	say(&at_once, 'C', before[0], strlen(before[0]), &total);
+	CHECK(!smtp_client_is_skipped(&at_once));
+	say(&at_once, 'S', before[1], strlen(before[1]), &total);
+	for (int lost = 0; lost < 2; lost++) {
+		if (lost)
+			smtp_lose(&at_once);
+		CHECK(smtp_client_is_skipped(&at_once));
+		later = at_once;
+		CHECK_EQ(smtp_client_passes(&at_once, 1000, &news), 1000);
+		CHECK_EQ(smtp_client_passes(&at_once, 500, &news), 500);
+		smtp_client_passed(&later, 1500);
+		CHECK(memcmp(&at_once, &later, sizeof(later)) == 0);
+	}
+	CHECK_EQ(news.charged, 0);
+}
+
 TEST(a_354_that_the_client_leaves_alone_is_no_message_but_content_may_be)
 {
 	struct smtp_news news = {};
