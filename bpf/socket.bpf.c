@@ -14,8 +14,9 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#include "lib/identity.h"
+#include "lib/clock.h"
 #include "lib/glance.h"
+#include "lib/identity.h"
 #include "lib/judge.h"
 #include "lib/parse.h"
 #include "lib/session.h"
@@ -36,10 +37,11 @@ static __always_inline struct sw_tag *elder_tag(struct __sk_buff *skb, struct bp
 	return tag ? tag : elder;
 }
 
-static __always_inline void attempt_of(const struct smtp_packet *packet, struct attempt *a)
+static __always_inline void attempt_of(const struct smtp_packet *packet, __u64 now_ns,
+				       struct attempt *a)
 {
 	a->generation = packet->generation;
-	a->now_ns = bpf_ktime_get_boot_ns();
+	a->now_ns = now_ns;
 	a->port = packet->port;
 	a->daddr = packet->segment.daddr;
 }
@@ -52,7 +54,7 @@ SUBPROGRAM int judge_session(struct sw_tag *tag, const struct smtp_packet *packe
 
 	if (!tag || !packet)
 		return true;
-	attempt_of(packet, &a);
+	attempt_of(packet, bpf_ktime_get_boot_ns(), &a);
 	health_count(renamed);
 	a.metric = SW_METRIC_CONNECTIONS;
 	a.n = 1;
@@ -146,7 +148,7 @@ SUBPROGRAM int judge_bytes(struct sw_tag *tag, const struct smtp_packet *packet)
 	if (!tag || !packet)
 		return true;
 	a.road = tag->road;
-	attempt_of(packet, &a);
+	attempt_of(packet, lately_ns(), &a);
 	if (tag->generation != a.generation)
 		policy_resolve(tag, &a);
 	if (!is_weighed(tag, packet))
@@ -262,7 +264,7 @@ SUBPROGRAM int judge_news(struct sw_tag *tag, const struct smtp_packet *packet,
 	if (!tag || !packet || !news)
 		return HEARD_ENOUGH;
 	count_news(tag, news);
-	attempt_of(packet, &a);
+	attempt_of(packet, bpf_ktime_get_boot_ns(), &a);
 	a.road = tag->road;
 	if (tag->generation != a.generation)
 		policy_resolve(tag, &a);
