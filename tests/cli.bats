@@ -185,7 +185,7 @@ fails() {
 	is_admitted "$U" "$WORLD" 587
 	smtpwall unblock "uid:$U"
 	smtpwall unblock "uid:$((U + 9))"
-	smtpwall block "uid:$U" --for 1s
+	smtpwall block "uid:$U" --for 6s
 	is_refused "$U" "$WORLD"
 	eventually is_admitted "$U" "$WORLD"
 	smtpwall block user:nobody
@@ -228,13 +228,13 @@ fails() {
 	json allowed
 	holds 'all(.allowed[]; .subject != $u)'
 	smtpwall unblock "uid:$U"
-	smtpwall allow "uid:$U" --for 1s
+	smtpwall allow "uid:$U" --for 6s
 	expect 'admitted 4 refused 0' knock "$U" -n 4 "$WORLD"
 	eventually is_refused "$U" "$WORLD"
 }
 
 @test "who holds the editors' lock for good is told of, and nothing hangs" {
-	flock "$LAB/bpf/smtpwall/links" sleep 7 3>&- 4>&- &
+	(flock 9 && exec sleep 600) 9<"$LAB/bpf/smtpwall/links" 3>&- 4>&- &
 	taken() { ! flock -n "$LAB/bpf/smtpwall/links" true; }
 	eventually taken
 	fails 1 'cannot lock the maps' block "uid:$U"
@@ -254,9 +254,9 @@ fails() {
 	is_admitted "$U" "$WORLD"
 	json show "uid:$U"
 	holds '.roads.direct.would_refuse == 1'
-	smtpwall mode enforce --for 2s
+	smtpwall mode enforce --for 8s
 	json mode
-	holds '.mode == "enforce" and (.trial_until | moment and within(3)) and .then == "observe"'
+	holds '.mode == "enforce" and (.trial_until | moment and within(9)) and .then == "observe"'
 	is_refused "$U" "$WORLD"
 	eventually is_admitted "$U" "$WORLD"
 	[ "$(smtpwall mode)" = observe ]
@@ -328,15 +328,15 @@ shows() { screen | grep -qE -- "$1"; }
 @test "top: a live table on a terminal; keys sort and quit" {
 	story
 	in_box env TERM=xterm tmux -L "$LAB_ID" -f /dev/null new-session -d -x 120 -y 80 \
-		"'$LAB_BUILD/smtpwall' -c '$LAB/etc/smtpwall.conf' top; echo over \$?; exec sleep 60" 3>&- 4>&-
+		"'$LAB_BUILD/smtpwall' -c '$LAB/etc/smtpwall.conf' top; echo over \$?; exec sleep 600" 3>&- 4>&-
 	eventually shows '^smtpwall: mode enforce, by connections'
-	shows '^SUBJECT +NAME +DIRECT'
-	shows "^uid:$U "
+	eventually shows '^SUBJECT +NAME +DIRECT'
+	eventually shows "^uid:$U "
 	tmux -L "$LAB_ID" send-keys b
 	eventually shows 'by bytes'
 	tmux -L "$LAB_ID" send-keys r
 	eventually shows 'by refused'
-	shows '^uid:[0-9]+ .* blocked'
+	eventually shows '^uid:[0-9]+ .* blocked'
 	knock "$V" -n 4 "$WORLD" >/dev/null
 	eventually shows "^uid:$V +- +5 "
 	tmux -L "$LAB_ID" send-keys q

@@ -57,6 +57,17 @@ taken() {
 		'map(select(.sender == $sender)) | "\(length) \(map(.recipients) | add // 0)"' "$LAB/taken"
 }
 
+# takes UID 'MESSAGES RECIPIENTS' [BEGUN]: the servers do, sooner or later, and no more
+takes() {
+	eventually has_taken_all "$@" && return
+	echo "of uid $1 expected $2 ${3-}, taken $(taken "$1"), begun $(begun "$1")" >&2
+	return 1
+}
+has_taken_all() { [ "$(taken "$1")" = "$2" ] && [ "${3:-$(begun "$1")}" = "$(begun "$1")" ]; }
+
+# has_taken UID N: messages, at least
+has_taken() { [ "$(taken "$1" | cut -d ' ' -f 1)" -ge "$2" ]; }
+
 # begun UID: how many contents began to arrive
 begun() { jq -s --arg sender "u$1@box.example" 'map(select(.begins == $sender)) | length' "$LAB/taken"; }
 
@@ -70,10 +81,15 @@ charged() {
 
 # exact UID: what the servers took is counted and charged, no more and no less
 exact() {
-	expect_counted "$1" "$(taken "$1") 0 0" || return
-	[ "$(charged "$1")" = "$(taken "$1" | cut -d ' ' -f 1)" ] && return
-	echo "of uid $1 the servers took $(taken "$1"), charged are $(charged "$1")" >&2
+	eventually is_exact "$1" && return
+	echo "of uid $1 the servers took $(taken "$1"), charged are $(charged "$1")," \
+		"counted $(counted "$1")" >&2
 	return 1
+}
+is_exact() {
+	local taken
+	taken=$(taken "$1")
+	[ "$(counted "$1")" = "$taken 0 0" ] && [ "$(charged "$1")" = "${taken% *}" ]
 }
 
 # high UID [UNHEARD]: counted and charged are at least as many as the servers took, less those that

@@ -121,7 +121,7 @@ carries_not() { ! carries "$1"; }
 
 @test "a message behind an end of content that only this server takes for one" {
 	client "$U" smuggled $LF 3
-	[ "$(taken "$U")" = '6 6' ]
+	takes "$U" '6 6'
 	high "$U"
 }
 
@@ -143,7 +143,7 @@ carries_not() { ! carries "$1"; }
 		[ "$(client "$U" $manner $PLAIN 3)" -eq 3 ]
 		high "$U"
 	done
-	[ "$(taken "$U")" = '6 6' ]
+	takes "$U" '6 6'
 }
 
 # ---- hostile servers ----
@@ -159,7 +159,7 @@ carries_not() { ! carries "$1"; }
 
 @test "a server that takes the message and hangs up without a word" {
 	client "$U" honest $MUTE 1 || :
-	[ "$(taken "$U")" = '1 1' ]
+	takes "$U" '1 1'
 	[ "$(used "$U" messages)" -ge 1 ]
 }
 
@@ -224,16 +224,17 @@ carries_not() { ! carries "$1"; }
 	disown $forger
 	eventually grep -q ready "$LAB/forge.log"
 	[ "$(client "$U" honest $PLAIN 20)" -eq 20 ]
+	eventually world_had_it_before
 	kill -KILL $forger
 	exact "$U"
-	in_world nstat -asz | grep -q '^TcpExtTCPDSACKOldSent *[1-9]'
 }
+world_had_it_before() { in_world nstat -asz | grep -q '^TcpExtTCPDSACKOldSent *[1-9]'; }
 
 # lossy MISCHIEF…: three sessions at once, and 5 MB
 lossy() {
 	local sessions=()
 	wire "$@"
-	export PATIENCE=30
+	export PATIENCE=60
 	for _ in 1 2 3; do
 		client "$U" honest $FAR 10 >>"$LAB/honest" &
 		sessions+=($!)
@@ -248,8 +249,8 @@ lossy() {
 		lossy loss=3 duplicate=3 reorder=5
 		enforce "users = {$W}  limits = {\"1 messages per 1h\"}" # and without a limit
 	done
-	[ "$(taken "$U")" = '120 120' ]
-	[ "$(taken "$V")" = '4 4' ]
+	takes "$U" '120 120'
+	takes "$V" '4 4'
 	expect_counted "$U" '120 120 0 0'
 	expect_counted "$V" '4 4 0 0'
 }
@@ -259,7 +260,7 @@ lossy() {
 		add chain inet lossy out { type filter hook output priority 0; }
 		add rule inet lossy out tcp dport 25 numgen random mod 100 < 5 drop'
 	enforce "users = {$V}  limits = {\"100000 messages per 1h\"}"
-	export PATIENCE=30
+	export PATIENCE=60
 	for user in $U $V; do
 		[ "$(client "$user" honest $PLAIN 20)" -eq 20 ]
 		[ "$(client "$user" big $PLAIN 1)" -eq 1 ]
@@ -273,16 +274,19 @@ lossy() {
 @test "5 MB of content pass in a second, held or not" {
 	enforce "users = {$V}  limits = {\"100000 messages per 1h\"}"
 	for user in $U $V; do
-		begin=${EPOCHREALTIME/./}
-		[ "$(client "$user" big $PLAIN 2)" -eq 2 ]
-		took=$(((${EPOCHREALTIME/./} - begin) / 1000))
-		echo "# 10 MB took $took ms" >&3
-		[ "$took" -lt 4000 ]
+		passes_10_MB "$user" || passes_10_MB "$user" || passes_10_MB "$user"
 		exact "$user"
 	done
 }
-
-has_taken() { [ "$(taken "$1" | cut -d ' ' -f 1)" -ge "$2" ]; }
+# The machine may stand still for more than that; hardly three times in a row.
+passes_10_MB() {
+	local begin took
+	begin=${EPOCHREALTIME/./}
+	[ "$(client "$1" big $PLAIN 2)" -eq 2 ] || return
+	took=$(((${EPOCHREALTIME/./} - begin) / 1000))
+	echo "# 10 MB took $took ms" >&3
+	[ "$took" -lt 4000 ]
+}
 
 @test "sessions older than the gate are heard from then on" {
 	smtpwall detach

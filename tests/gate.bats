@@ -36,19 +36,24 @@ race_ten_times() {
 	[ "$(ledger uid:"$U" direct.connections) $(ledger uid:"$U" direct.refused)" = '5000 11000' ]
 }
 
+# One of them may have to wait while the machine stands still, but not of each five hundred.
+is_immediate() {
+	local took slowest
+	[[ $(knock "$1" -n 500 "$WORLD") =~ ^'admitted 0 refused 500 failed 0 refusal_us '(.*)' slowest_us '(.*) ]] || return
+	took=${BASH_REMATCH[1]} slowest=${BASH_REMATCH[2]}
+	echo "# 500 refusals took $took us each, the slowest $slowest us" >&3
+	[ "$took" -lt 1000 ] && [ "$slowest" -lt 1000000 ]
+}
+
 @test "a refusal is immediate, and nothing of it is on the wire" {
-	local user took slowest
+	local user
 	policy deny "users = {$U}  limits = {\"2 connections per 1h\"}"
 	policy block "users = {$V}  limits = {\"2 connections per 1h\"}  action = block"
 	reload
 	syns_count
 	for user in $U $V; do
-		run knock "$user" -n 500 "$WORLD"
-		[[ $output =~ ^'admitted 2 refused 498 failed 0 refusal_us '(.*)' slowest_us '(.*) ]]
-		took=${BASH_REMATCH[1]} slowest=${BASH_REMATCH[2]}
-		echo "# 498 refusals took $took us each, the slowest $slowest us" >&3
-		[ "$took" -lt 1000 ]
-		[ "$slowest" -lt 1000000 ] # no hang; this process may have to wait for its turn
+		expect 'admitted 2 refused 1' knock "$user" -n 3 "$WORLD"
+		is_immediate "$user" || is_immediate "$user" || is_immediate "$user"
 	done
 	is_admitted "$W" "$WORLD"
 	[ "$(syns)" -eq 5 ]
@@ -64,25 +69,33 @@ race_ten_times() {
 
 @test "a denied user is admitted again as the window moves, and never above the limit" {
 	enforce 'limits = {"3 connections per 2s"}'
-	knock "$U" -p 2 -s 5 -v "$WORLD" | grep '^[0-9]' | sort -n >"$LAB/$BATS_TEST_NUMBER/admitted"
-	# In 5 s and with slots of 2/15 s at least two windows and a half: six connections.
+	knock "$U" -p 2 -s 9 -v "$WORLD" | grep '^[0-9]' | sort -n >"$LAB/$BATS_TEST_NUMBER/admitted"
+	# In 9 s are four windows of 16/15 of it, of which two may pass while the machine stands still:
+	# six connections. Whoever called first may have been admitted last.
 	awk '{ start[NR] = $1; end[NR] = $2 }
 		END {
-			for (i = 1; i + 3 <= NR; i++)
-				if (end[i + 3] - start[i] < 2e9)
+			for (i = 1; i + 3 <= NR; i++) {
+				last = 0
+				for (j = i; j <= i + 3; j++)
+					if (end[j] > last)
+						last = end[j]
+				if (last - start[i] < 2e9)
 					exit 1
+			}
 			exit NR < 6
 		}' "$LAB/$BATS_TEST_NUMBER/admitted"
 }
 
 @test "of several limits each one holds" {
-	enforce 'limits = {"2 connections per 2s", "3 connections per 1h"}'
+	enforce 'limits = {"2 connections per 8s", "3 connections per 1h"}'
 	expect 'admitted 2 refused 2' knock "$U" -n 4 "$WORLD"
 	eventually is_admitted "$U" "$WORLD"
 	expect 'admitted 0 refused 1' knock "$U" "$WORLD"
 	[ "$(smtpwall -j show uid:"$U" | jq -c '[.limits[].used]')" = '[1,3]' ]
 	expect 'admitted 0 refused 500' knock "$U" -n 500 "$WORLD"
 }
+
+bytes_as_used() { smtpwall -j show uid:"$1" | jq -e '.limits[0].used == .roads.direct.bytes' >/dev/null; }
 
 @test "a transfer stops at its byte limit, and other users' transfers do not" {
 	local used
@@ -96,7 +109,8 @@ race_ten_times() {
 	[ "$used" -gt 1000 ]
 	[ "$used" -le 64000 ]
 	[ "$(ledger uid:"$W" direct.bytes)" -gt 800000 ]
-	[ "$(smtpwall -j show uid:"$U" | jq '.limits[0].used')" -eq "$used" ]
+	eventually bytes_as_used "$U" # it may still try with less
+	[ "$(ledger uid:"$U" direct.bytes)" -le 64000 ]
 }
 
 @test "a transfer above its byte limit goes on as the window moves" {
@@ -172,20 +186,16 @@ world_has_no_session() { ! world_has_session; }
 	eventually world_has_no_session
 }
 
-# until_admitted UID: knocks as long as it is refused; how long that was, in ms
-until_admitted() {
-	local start=${EPOCHREALTIME/./}
-	eventually is_admitted "$1" "$WORLD" 2>/dev/null && echo $(((${EPOCHREALTIME/./} - start) / 1000))
-}
-
 @test "a policy's block ends by its own time with the daemon killed" {
-	local took
-	enforce 'limits = {"2 connections per 1s"}  action = block  block_for = 3s'
+	local start took
+	enforce 'limits = {"2 connections per 5s"}  action = block  block_for = 7s'
 	daemon_dies
+	start=${EPOCHREALTIME/./}
 	expect 'admitted 2 refused 2' knock "$U" -n 4 "$WORLD"
-	took=$(until_admitted "$U")
+	eventually is_admitted "$U" "$WORLD" 2>/dev/null
+	took=$(((${EPOCHREALTIME/./} - start) / 1000))
 	echo "# admitted again after $took ms" >&3
-	[ "$took" -gt 2500 ]
+	[ "$took" -ge 7000 ]
 }
 
 @test "the limit holds with the daemon killed in the middle of it" {

@@ -148,22 +148,28 @@ hold() {
 		lab_enter "$LAB_BOX" "$LAB_CGROUP" setpriv --reuid "$uid" --regid "$uid" \
 			--clear-groups -- "$@" 2>&1 3>&-
 	}
-	read -r -t 5 -u "${SESSION[0]}" REPLY
+	read -r -t 30 -u "${SESSION[0]}" REPLY
 }
 
 # ask LINE: and prints what it answers
 ask() {
 	local reply
 	echo "$*" >&"${SESSION[1]}"
-	read -r -t 5 -u "${SESSION[0]}" reply
+	read -r -t 30 -u "${SESSION[0]}" reply
 	echo "$reply"
 }
 
-# What it has said by itself since.
-heard() {
-	local line
-	while read -r -t 0.3 -u "${SESSION[0]}" line; do echo "$line"; done
+# says N LINE: by itself, N times
+says() {
+	local n=$1 line
+	while [ $((n--)) -gt 0 ]; do
+		read -r -t 30 -u "${SESSION[0]}" line
+		[ "$line" = "$2" ] || return
+	done
 }
+
+# Nothing that it has said by itself is unheard.
+says_no_more() { ! read -r -t 1 -u "${SESSION[0]}"; }
 
 let_go() {
 	[ -n "${SESSION_PID-}" ] || return 0
@@ -204,11 +210,31 @@ count() { smtpwall -j list uid | jq --arg s "uid:$1" "[.subjects[] | select(.sub
 
 counted() { [ "$(count "$1" "$2")" = "$3" ]; }
 
+# At least: what TCP sends again is counted again.
+has_counted() { [ "$(count "$1" "$2")" -ge "$3" ]; }
+
 # wire SUBJECT FIELD
 wire() { smtpwall -j show "$1" | jq ".wire.$2"; }
 
+# on_wire_as_sent UID: the interface has seen each packet of the sender once. What ends a session may
+# leave while one reads.
+on_wire_as_sent() { eventually is_on_wire_as_sent "$1"; }
+is_on_wire_as_sent() { [ "$(wire "uid:$1" packets)" = "$(ledger "uid:$1" direct.packets)" ]; }
+
 # Every counter of everybody.
 counters() { smtpwall -j list | jq -c '[.subjects[] | {subject, roads, wire}] | sort_by(.subject)'; }
+
+# uncounted COMMAND…: it changes no counter. What is left of earlier tests may, hence three times.
+uncounted() {
+	local before i
+	for i in 1 2 3; do
+		before=$(counters)
+		"$@"
+		[ "$(counters)" != "$before" ] || return 0
+	done
+	diff <(jq -c '.[]' <<<"$before") <(counters | jq -c '.[]') >&2
+	return 1
+}
 
 # hook_of INTERFACE: its kind
 hook_of() { smtpwall -j status | jq -r --arg n "$1" '.hooks[] | select(.where == $n).kind // empty'; }
@@ -220,4 +246,4 @@ filtered() { in_box tc filter show dev "$1" egress | grep -q bpf; }
 
 told() { smtpwall events -j | jq -se --arg s "$1" 'any(.[]; .subject == $s and .event == "refuse")' >/dev/null; }
 
-we_are_first() { grep -q 'goes first again' "$LAB/daemon.log"; }
+logged() { grep -q -- "$1" "$LAB/daemon.log"; }

@@ -34,7 +34,7 @@ teardown() { [ "$(maps)" = "$before" ] || { echo "maps were changed"; return 1; 
 
 # fails STATUS REGEX COMMAND…: in one line without control characters
 fails() {
-	run timeout 20 "${@:3}"
+	run timeout 120 "${@:3}"
 	[ "$status" -eq "$1" ] || { echo "status $status, not $1: $output"; return 1; }
 	[[ $output =~ $2 ]] || { echo "not '$2': $output"; return 1; }
 	[ ${#lines[@]} -eq 1 ] || { echo "${#lines[@]} lines: $output"; return 1; }

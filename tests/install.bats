@@ -82,7 +82,7 @@ own_machine() {
 }
 
 @test "setup has nothing to do where all is there, and does it without a network" {
-	timeout 10 unshare --net tools/setup --test
+	timeout 60 unshare --net tools/setup --test
 }
 
 @test "the scripts are clean" {

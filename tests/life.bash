@@ -46,6 +46,8 @@ rules_generation() { bpftool -j map dump pinned "$(pins)/control" | jq '.[0].for
 
 logged() { grep -qE -- "$1" "$LAB/daemon.log"; }
 times_logged() { grep -cE -- "$1" "$LAB/daemon.log"; }
+logged_times() { [ "$(times_logged "$2")" -eq "$1" ]; }
+event_told() { smtpwall -j events | jq -se "any(.[]; $1)" >/dev/null; }
 stands() { smtpwall status >/dev/null; }
 hooked() { smtpwall -j status | jq -e --arg where "$1" --arg kind "${2-tcx}" \
 	'any(.hooks[]; .hook == "egress" and .where == $where and .kind == $kind)' >/dev/null; }

@@ -130,6 +130,7 @@ age_sources() {
 	is_refused $V "$WORLD"
 	smtpwall unblock uid:$V
 	eventually logged "refused: uid $U"
+	eventually logged 'cannot write the history'
 	[ "$(times_logged 'cannot write the history')" -eq 1 ]
 	stop_daemon
 }

@@ -15,7 +15,7 @@ setup_file() {
 	LAB_DAEMON=$!
 	disown $LAB_DAEMON
 	export LAB_DAEMON
-	eventually lab_daemon_ready_or_dead
+	WITHIN=60 eventually lab_daemon_ready_or_dead
 }
 setup() { :; }
 

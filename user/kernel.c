@@ -1074,11 +1074,15 @@ static int verify_pins(struct kernel *kernel)
 	on_bpffs = is_on_bpffs(kernel->pin_dir);
 	if (failed_lately(kernel->pins_failed_ns) && on_bpffs == kernel->failed_on_bpffs)
 		return 0;
-	log_warning("somebody took pins in '%s' away: they are put back; nothing was let through "
-		    "meanwhile",
-		    kernel->pin_dir);
-	if (put_pins_back(kernel) >= 0 && reopen_maps(kernel) >= 0)
+	if (put_pins_back(kernel) >= 0 && reopen_maps(kernel) >= 0) {
+		log_warning("somebody took pins in '%s' away: they are put back; nothing was let "
+			    "through meanwhile",
+			    kernel->pin_dir);
 		return 1;
+	}
+	log_warning("somebody took pins in '%s' away: the gate stands on, and they are put back as "
+		    "soon as that is possible",
+		    kernel->pin_dir);
 	kernel->pins_failed_ns = boot_ns();
 	kernel->failed_on_bpffs = on_bpffs;
 	return 0;
@@ -1092,20 +1096,26 @@ static int verify_cgroup(struct kernel *kernel, size_t hook)
 	}
 	if (failed_lately(kernel->link_failed_ns[hook]))
 		return 0;
-	log_warning("'%s' was taken off the cgroup '%s': it is put back",
-		    cgroup_hooks[hook].program, kernel->cgroup);
-	if (attach_cgroup(kernel, hook) >= 0)
+	if (attach_cgroup(kernel, hook) >= 0) {
+		log_warning("'%s' was taken off the cgroup '%s': it is put back",
+			    cgroup_hooks[hook].program, kernel->cgroup);
 		return 1;
+	}
 	kernel->link_failed_ns[hook] = boot_ns();
 	return 0;
 }
 
-static int attach_wire_again(struct kernel *kernel, struct wire *wire)
+/* What was done is told when it is done: whoever reads it may rely on it. */
+static int attach_wire_again(struct kernel *kernel, struct wire *wire, const char *found,
+			     const char *done)
 {
 	int r = attach_wire(kernel, wire);
 
 	wire->failed_ns = r < 0 ? boot_ns() : 0;
-	return r < 0 ? log_errno(r, "cannot attach to the egress of '%s' again", wire->name) : 1;
+	if (r < 0)
+		return log_errno(r, "cannot attach to the egress of '%s' again", wire->name);
+	log_warning("%s the egress of '%s': %s", found, wire->name, done);
+	return 1;
 }
 
 #define PUT_FIRST_EVERY_NS 10000000000ULL /* two that both want to be first must not fight */
@@ -1121,13 +1131,11 @@ static int verify_first(struct kernel *kernel, struct wire *wire)
 	    (wire->put_first_ns && now_ns - wire->put_first_ns < PUT_FIRST_EVERY_NS))
 		return 0;
 	wire->put_first_ns = now_ns;
-	log_warning("another program was put before ours on the egress of '%s': ours goes first "
-		    "again",
-		    wire->name);
 	egress_pin(kernel, wire->ifindex, SW_PIN_EGRESS, path);
 	unlink(path);
 	closep(&wire->link);
-	return attach_wire_again(kernel, wire);
+	return attach_wire_again(kernel, wire, "another program was put before ours on",
+				 "ours goes first again");
 }
 
 /* The preferences of filters are the administrator's: told, once. */
@@ -1160,8 +1168,7 @@ static int verify_wire(struct kernel *kernel, struct wire *wire)
 		return 0; /* gone: news of it is on its way */
 	if (wire->clsact ? clsact_is_attached(wire->ifindex) : link_lives(wire->link))
 		return verify_attached(kernel, wire);
-	log_warning("our program was taken off the egress of '%s': it is put back", wire->name);
-	return attach_wire_again(kernel, wire);
+	return attach_wire_again(kernel, wire, "our program was taken off", "it is put back");
 }
 
 int kernel_verify(struct kernel *kernel)

@@ -168,7 +168,7 @@ static bool lives(int fd)
 	struct pollfd ready = { .fd = fd, .events = POLLIN };
 	char byte;
 
-	return send(fd, "x", 1, MSG_NOSIGNAL) == 1 && poll(&ready, 1, 3000) == 1 &&
+	return send(fd, "x", 1, MSG_NOSIGNAL) == 1 && poll(&ready, 1, 20000) == 1 &&
 	       read(fd, &byte, 1) == 1;
 }
 
@@ -211,7 +211,7 @@ static int run(const struct order *order)
 
 int main(int argc, char **argv)
 {
-	struct order order = { .n = 1, .seconds = 10 };
+	struct order order = { .n = 1, .seconds = 60 };
 	int c;
 
 	many_files();

@@ -18,7 +18,7 @@ static void send_bytes(int fd, size_t n)
 
 	memset(text, 'x', sizeof(text));
 	for (; n > 0; n -= sent) {
-		if (poll(&ready, 1, ANSWER_MS) == 0) {
+		if (poll(&ready, 1, answer_ms()) == 0) {
 			puts("stuck");
 			return;
 		}

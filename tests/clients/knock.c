@@ -55,11 +55,11 @@ static unsigned long long now_ns(void)
 	return now.tv_sec * NSEC + now.tv_nsec;
 }
 
-/* Hangs up with RST: no TIME_WAIT uses up the ports. A connect() that hangs ends after 5 s. */
+/* Hangs up with RST: no TIME_WAIT uses up the ports. A connect() that hangs ends after 20 s. */
 static int connect_once(const struct order *order)
 {
 	const struct linger reset = { .l_onoff = 1 };
-	const struct timeval patience = { .tv_sec = 5 };
+	const struct timeval patience = { .tv_sec = 20 };
 	int fd = socket(order->to.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int error;
 

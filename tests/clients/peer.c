@@ -45,7 +45,7 @@ static int tell(int fd)
 
 int main(int argc, char **argv)
 {
-	const struct timeval patience = { .tv_sec = 3 };
+	const struct timeval patience = { .tv_sec = 20 };
 	struct addrinfo *to, *from;
 	const char *bound = NULL, *device = NULL;
 	int only_v6 = 0, c, fd;
