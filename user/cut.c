@@ -19,10 +19,7 @@
 
 #include "cleanup.h"
 #include "log.h"
-
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71 /* Linux 5.14 */
-#endif
+#include "netns.h"
 
 #define BIT(n) (1u << (n))
 #define SESSIONS                                                                                   \
@@ -353,17 +350,6 @@ static int cut_here(struct search *s)
 }
 
 /* ---- other network namespaces ---- */
-
-static uint64_t netns_cookie(void)
-{
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	uint64_t cookie = 0;
-	socklen_t size = sizeof(cookie);
-
-	if (fd >= 0)
-		getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size);
-	return cookie;
-}
 
 struct away {
 	int home;	  /* our own namespace */

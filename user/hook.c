@@ -21,6 +21,15 @@
 #define TCX_EGRESS 47
 #define TCX_BEFORE (1u << 3) /* BPF_F_BEFORE; relative to nothing: at the head */
 
+const struct cgroup_hook cgroup_hooks[CGROUP_HOOKS] = {
+	[HOOK_CONNECT4] = { "connect4", BPF_CGROUP_INET4_CONNECT, SW_PIN_CONNECT4 },
+	[HOOK_CONNECT6] = { "connect6", BPF_CGROUP_INET6_CONNECT, SW_PIN_CONNECT6 },
+	[HOOK_SOCKET_OUT] = { "socket_out", BPF_CGROUP_INET_EGRESS, SW_PIN_SOCKET_OUT },
+	[HOOK_SOCKET_IN] = { "socket_in", BPF_CGROUP_INET_INGRESS, SW_PIN_SOCKET_IN },
+	[HOOK_PEERNAME4] = { "peername4", BPF_CGROUP_INET4_GETPEERNAME, SW_PIN_PEERNAME4 },
+	[HOOK_PEERNAME6] = { "peername6", BPF_CGROUP_INET6_GETPEERNAME, SW_PIN_PEERNAME6 },
+};
+
 /* What of struct bpf_link_info we need: the target of a TCX link begins as that of XDP does. */
 static int link_target(int link, uint64_t *ret)
 {

@@ -10,6 +10,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* The cgroup hooks: programs, their places, their pins. */
+enum { HOOK_CONNECT4, HOOK_CONNECT6, HOOK_SOCKET_OUT, HOOK_SOCKET_IN,
+       HOOK_PEERNAME4, HOOK_PEERNAME6, CGROUP_HOOKS };
+
+extern const struct cgroup_hook {
+	const char *program;
+	enum bpf_attach_type type;
+	const char *pin;
+} cgroup_hooks[CGROUP_HOOKS];
+
 /* Is the link's target still there? It dies with its cgroup or interface. */
 bool link_lives(int link);
 

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -22,31 +21,11 @@
 #include "log.h"
 #include "maps.h"
 #include "mounts.h"
+#include "netns.h"
 #include "smtpwall.skel.h"
-
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71 /* Linux 5.14 */
-#endif
 
 #define PATH_LEN 4096
 #define INTERFACES_MAX 1024
-
-/* A cgroup hook: a program, its place, its pin. */
-enum cgroup_hook { HOOK_CONNECT4, HOOK_CONNECT6, HOOK_SOCKET_OUT, HOOK_SOCKET_IN,
-		   HOOK_PEERNAME4, HOOK_PEERNAME6, CGROUP_HOOKS };
-
-static const struct {
-	const char *program;
-	enum bpf_attach_type type;
-	const char *pin;
-} cgroup_hooks[CGROUP_HOOKS] = {
-	[HOOK_CONNECT4] = { "connect4", BPF_CGROUP_INET4_CONNECT, SW_PIN_CONNECT4 },
-	[HOOK_CONNECT6] = { "connect6", BPF_CGROUP_INET6_CONNECT, SW_PIN_CONNECT6 },
-	[HOOK_SOCKET_OUT] = { "socket_out", BPF_CGROUP_INET_EGRESS, SW_PIN_SOCKET_OUT },
-	[HOOK_SOCKET_IN] = { "socket_in", BPF_CGROUP_INET_INGRESS, SW_PIN_SOCKET_IN },
-	[HOOK_PEERNAME4] = { "peername4", BPF_CGROUP_INET4_GETPEERNAME, SW_PIN_PEERNAME4 },
-	[HOOK_PEERNAME6] = { "peername6", BPF_CGROUP_INET6_GETPEERNAME, SW_PIN_PEERNAME6 },
-};
 
 /* The tables of one generation are inner maps, made anew for each. */
 enum table { TABLE_RULES, TABLE_USERS, TABLE_SUBIDS, TABLE_GROUPS, TABLE_NETWORKS, TABLES };
@@ -321,17 +300,6 @@ static int pin_retire(struct kernel *kernel)
 }
 
 /* ---- the control entry ---- */
-
-static uint64_t netns_cookie(void)
-{
-	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	uint64_t cookie = 0;
-	socklen_t size = sizeof(cookie);
-
-	if (fd >= 0)
-		getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size);
-	return cookie;
-}
 
 static uint32_t namespace_inode(const char *path)
 {

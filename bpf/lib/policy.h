@@ -22,32 +22,29 @@ static __always_inline __u32 step_if(const __u32 *start, __u32 at, __u32 step, _
 	return at | (step & ~(__u32)sw_less_mask(id, start[next]));
 }
 
+/* Which of `n` intervals (a power of two) that begin at `start` holds the id? */
+static __always_inline __u32 interval_of(const __u32 *start, __u32 n, __u32 id)
+{
+	__u32 at = 0, step;
+
+	for (step = n / 2; step; step >>= 1)
+		at = step_if(start, at, step, n - 1, id);
+	barrier_var(at);
+	return at & (n - 1);
+}
+
 /*
  * The searches are subprograms with the table (or key) as an argument: that is what makes clang
  * describe these structures in BTF, which it does not where they stand behind maps in maps only.
  */
 SUBPROGRAM __u64 users_search(const struct sw_intervals *table, __u32 uid)
 {
-	__u32 at = 0, step;
-
-	if (!table)
-		return 0;
-	for (step = SW_INTERVALS / 2; step; step >>= 1)
-		at = step_if(table->start, at, step, SW_INTERVALS - 1, uid);
-	barrier_var(at);
-	return table->set[at & (SW_INTERVALS - 1)];
+	return table ? table->set[interval_of(table->start, SW_INTERVALS, uid)] : 0;
 }
 
 SUBPROGRAM __u64 groups_search(const struct sw_gid_intervals *table, __u32 gid)
 {
-	__u32 at = 0, step;
-
-	if (!table)
-		return 0;
-	for (step = SW_GID_INTERVALS / 2; step; step >>= 1)
-		at = step_if(table->start, at, step, SW_GID_INTERVALS - 1, gid);
-	barrier_var(at);
-	return table->set[at & (SW_GID_INTERVALS - 1)];
+	return table ? table->set[interval_of(table->start, SW_GID_INTERVALS, gid)] : 0;
 }
 
 static __always_inline __u64 users_find(__u32 generation, __u32 uid)
@@ -71,14 +68,11 @@ static __always_inline __u64 groups_find(__u32 generation, __u32 gid)
 /* Whose subordinate is it? Its own master, mostly. */
 SUBPROGRAM __u32 subids_search(const struct sw_subids *table, __u32 uid)
 {
-	__u32 at = 0, step;
+	__u32 at;
 
 	if (!table)
 		return uid;
-	for (step = SW_SUBIDS / 2; step; step >>= 1)
-		at = step_if(table->start, at, step, SW_SUBIDS - 1, uid);
-	barrier_var(at);
-	at &= SW_SUBIDS - 1;
+	at = interval_of(table->start, SW_SUBIDS, uid);
 	return uid < table->end[at] ? table->owner[at] : uid;
 }
 

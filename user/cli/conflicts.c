@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 #include "cleanup.h"
+#include "hook.h"
 
 struct found {
 	const uint16_t *ports;
@@ -244,11 +245,8 @@ static void look_at_iptables(struct found *found, char *tool)
 
 static bool is_our_name(const char *name)
 {
-	static const char *const ours[] = { "connect4",	 "connect6",  "socket_out",
-					    "socket_in", "peername4", "peername6" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
-		if (strcmp(name, ours[i]) == 0)
+	for (size_t i = 0; i < CGROUP_HOOKS; i++)
+		if (strcmp(name, cgroup_hooks[i].program) == 0)
 			return true;
 	return false;
 }
@@ -268,16 +266,12 @@ static void look_at_program(struct found *found, const char *cgroup, uint32_t id
 
 static void look_at_cgroup(struct found *found, const char *cgroup)
 {
-	static const enum bpf_attach_type types[] = { BPF_CGROUP_INET4_CONNECT,
-						      BPF_CGROUP_INET6_CONNECT,
-						      BPF_CGROUP_INET_EGRESS,
-						      BPF_CGROUP_INET_INGRESS };
 	_cleanup_close_ int fd = open(cgroup, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
 	uint32_t ids[64], n;
 
-	for (size_t i = 0; fd >= 0 && i < ARRAY_SIZE(types); i++) {
+	for (size_t i = 0; fd >= 0 && i < CGROUP_HOOKS; i++) {
 		n = ARRAY_SIZE(ids);
-		if (bpf_prog_query(fd, types[i], 0, NULL, ids, &n) < 0)
+		if (bpf_prog_query(fd, cgroup_hooks[i].type, 0, NULL, ids, &n) < 0)
 			continue;
 		for (uint32_t j = 0; j < n; j++)
 			look_at_program(found, cgroup, ids[j]);

@@ -44,25 +44,15 @@ static bool has_link(const char *pin_dir, const char *pin)
 
 static int find_cgroup_hooks(const struct cli *cli, const struct view *view, struct hooks *hooks)
 {
-	static const struct {
-		const char *name, *pin;
-	} wanted[] = {
-		{ "connect4", SW_PIN_CONNECT4 },
-		{ "connect6", SW_PIN_CONNECT6 },
-		{ "socket_out", SW_PIN_SOCKET_OUT },
-		{ "socket_in", SW_PIN_SOCKET_IN },
-		{ "peername4", SW_PIN_PEERNAME4 },
-		{ "peername6", SW_PIN_PEERNAME6 },
-	};
 	struct hook *hook;
 	size_t i;
 
-	for (i = 0; i < ARRAY_SIZE(wanted); i++) {
-		hook = add(hooks, wanted[i].name);
+	for (i = 0; i < CGROUP_HOOKS; i++) {
+		hook = add(hooks, cgroup_hooks[i].program);
 		if (!hook)
 			return -ENOMEM;
 		snprintf(hook->where, sizeof(hook->where), "%s", view->control.cgroup);
-		if (has_link(cli->pin_dir, wanted[i].pin))
+		if (has_link(cli->pin_dir, cgroup_hooks[i].pin))
 			hook->kind = "link";
 	}
 	return 0;
