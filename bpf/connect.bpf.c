@@ -13,6 +13,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "lib/evidence.h"
 #include "lib/identity.h"
 #include "lib/judge.h"
 #include "lib/parse.h"
@@ -38,52 +39,104 @@ static __always_inline void name_task(struct sw_tag *tag)
 }
 
 /* A socket can be connected again after it was refused: the tag starts anew. */
-static __always_inline void tag_start(struct sw_tag *tag, struct bpf_sock_addr *ctx)
+static __always_inline void tag_start(struct sw_tag *tag, struct bpf_sock_addr *ctx,
+				      struct whereabouts *w, bool smtp)
 {
 	__builtin_memset(tag, 0, sizeof(*tag));
 	tag->version = 1;
-	tag->order = SW_POLICIES;
+	__builtin_memset(tag->order, SW_POLICIES, sizeof(tag->order));
 	name_task(tag);
-	identify(tag, ctx);
+	identify(tag, ctx, w, smtp);
 }
 
-/* The user can exhaust the memory that storage is taken from. That must not be a way out. */
-static __always_inline int without_storage(struct bpf_sock_addr *ctx, const struct attempt *a)
+/* For an attempt whose socket has no room for a tag. */
+static __always_inline struct sw_tag *tag_of_thread(void)
 {
-	struct outcome o = { .reason = SW_REASON_STORAGE };
-	bool enforce = enforces(a->now_ns);
-	struct sw_tag tag;
+	__u32 thread = bpf_get_current_pid_tgid();
 
 	health_count(no_storage);
-	tag_start(&tag, ctx);
-	count_verdict(&tag, a, true, enforce);
+	bpf_map_update_elem(&untagged, &thread, zeroes, BPF_ANY);
+	return bpf_map_lookup_elem(&untagged, &thread);
+}
+
+/*
+ * The user can exhaust the memory that storage is taken from. That must not be a way out. True: it
+ * may go on.
+ */
+SUBPROGRAM int without_storage(const struct sw_tag *tag, const struct attempt *a)
+{
+	struct outcome o = { .reason = SW_REASON_STORAGE };
+	__u32 thread = bpf_get_current_pid_tgid();
+	bool enforce;
+
+	if (!a)
+		return false;
+	enforce = enforces(a->now_ns);
+	if (!tag)
+		return !enforce;
+	count_verdict(tag, a, true, enforce);
 	/* A row of no policy, for the time when it was last told: it is retired as any other. */
-	if (row_tells(windows_of(&tag, 0, a->road), a->now_ns))
-		tell(enforce ? SW_EVENT_REFUSE : SW_EVENT_WOULD_REFUSE, &tag, a, &o);
-	return enforce ? REFUSE : ALLOW;
+	if (row_tells(windows_of(tag, SW_KIND_UID, 0, a->road), a->now_ns))
+		tell(enforce ? SW_EVENT_REFUSE : SW_EVENT_WOULD_REFUSE, tag, a, &o);
+	bpf_map_delete_elem(&untagged, &thread);
+	return !enforce;
 }
 
 /* So that the session can be cut: who is behind the socket is in its storage, which only we read. */
-static __always_inline void note_live(struct bpf_sock_addr *ctx, const struct sw_tag *tag)
+SUBPROGRAM int note_live(struct bpf_sock_addr *ctx, const struct sw_tag *tag)
 {
-	bool unit = tag->flags & SW_TAG_UNIT;
-	struct sw_live session = {
-		.id = unit ? tag->unit : tag->uid,
-		.kind = unit ? SW_KIND_UNIT : SW_KIND_UID,
-		.road = tag->road,
-		.netns_cookie = bpf_get_netns_cookie(ctx),
-	};
+	struct sw_live session = {};
 	__u64 cookie = bpf_get_socket_cookie(ctx);
 
+	if (!tag)
+		return 0;
+	session.uid = tag->uid;
+	session.unit = tag->unit;
+	session.dir = tag->dir;
+	session.flags = tag->flags & (SW_TAG_UNIT | SW_TAG_DIR);
+	session.road = tag->road;
+	session.netns_cookie = bpf_get_netns_cookie(ctx);
 	bpf_map_update_elem(&live, &cookie, &session, BPF_ANY);
+	return 0;
+}
+
+static __always_inline __u32 verdict_of(const struct sw_tag *tag, const struct outcome *o)
+{
+	if (tag->state == SW_TAG_REFUSED)
+		return SW_VERDICT_REFUSED;
+	if (tag->flags & SW_TAG_REDIRECTED)
+		return SW_VERDICT_REDIRECTED;
+	return o->over ? SW_VERDICT_WOULD_REFUSE : SW_VERDICT_ADMITTED;
+}
+
+/* Judges a connect() to an SMTP port. True: it may go on, perhaps to where `a` now says. */
+SUBPROGRAM int judge_smtp(struct bpf_sock_addr *ctx, struct sw_tag *tag, struct attempt *a,
+			  const struct whereabouts *w)
+{
+	struct outcome o = {};
+	int fate;
+
+	if (!tag || !a || !w)
+		return false;
+	evidence_begin(tag, a->now_ns);
+	fate = judge(tag, a, &o);
+	if (fate == FATE_REDIRECT && redirect(ctx->sk, tag, a, &o))
+		fate = FATE_PASS;
+	tag->admitted_ns = a->now_ns;
+	tag->state = fate == FATE_PASS ? SW_TAG_ADMITTED : SW_TAG_REFUSED;
+	evidence_take(tag, a, w, &o, verdict_of(tag, &o));
+	if (fate == FATE_PASS)
+		note_live(ctx, tag);
+	return fate == FATE_PASS;
 }
 
 static __always_inline int judge_connect(struct bpf_sock_addr *ctx, struct attempt *a)
 {
 	const struct sw_control *control = control_get();
+	struct whereabouts w = {};
 	struct sw_tag *tag;
 	__u32 flags;
-	bool smtp;
+	bool smtp, stored;
 
 	if (!control || !control->generation)
 		return ALLOW; /* no rules yet: the daemon attaches us after it published them */
@@ -91,36 +144,30 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, struct attem
 	smtp = is_smtp_port(a->generation, a->port);
 
 	tag = bpf_sk_storage_get(&tags, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!tag && !smtp)
-		return ALLOW;
+	stored = tag;
+	if (!tag && smtp)
+		tag = tag_of_thread();
 	if (tag)
-		tag_start(tag, ctx);
+		tag_start(tag, ctx, &w, smtp);
 	if (!smtp)
 		return ALLOW;
+	if (is_held()) {
+		if (tag)
+			tag->flags |= SW_TAG_HELD;
+		return tag ? ALLOW : REFUSE;
+	}
 
 	flags = network_flags(a->generation, &a->daddr);
 	a->road = road_of(flags, a->port);
 	a->now_ns = bpf_ktime_get_boot_ns();
 	a->metric = SW_METRIC_CONNECTIONS;
 	a->n = 1;
-	if (!tag)
-		return without_storage(ctx, a);
+	if (!stored || !tag)
+		return without_storage(tag, a) ? ALLOW : REFUSE;
 	if (flags & SW_NET_EXEMPT)
 		tag->flags |= SW_TAG_TO_EXEMPT;
-	switch (judge(tag, a)) {
-	case FATE_PASS:
-		break;
-	case FATE_REDIRECT:
-		if (redirect(ctx->sk, tag, a))
-			break;
-		/* fall through */
-	default:
-		tag->state = SW_TAG_REFUSED;
+	if (!judge_smtp(ctx, tag, a, &w))
 		return REFUSE;
-	}
-	tag->admitted_ns = a->now_ns;
-	tag->state = SW_TAG_ADMITTED;
-	note_live(ctx, tag);
 	return tag->flags & SW_TAG_REDIRECTED ? REDIRECTED : ALLOW;
 }
 

@@ -47,7 +47,7 @@ static __always_inline struct sw_tag *packet_tag(struct __sk_buff *skb, struct b
 	tag->flags = SW_TAG_FOREIGN | SW_TAG_RAW;
 	tag->uid = bpf_get_socket_uid(skb);
 	tag->gid = SW_UID_OVERFLOW;
-	tag->order = SW_POLICIES;
+	__builtin_memset(tag->order, SW_POLICIES, sizeof(tag->order));
 	return tag;
 }
 
@@ -156,7 +156,7 @@ static __always_inline void count_source(const struct segment *s, struct source 
 static __always_inline void count_sender(const struct sw_tag *tag, const struct segment *s,
 					 bool opened)
 {
-	struct sw_ledger *row = ledger_of(tag, 0);
+	struct sw_ledger *row = ledger_of(tag, SW_KIND_UID, 0);
 
 	if (!row)
 		return;
@@ -184,6 +184,7 @@ static __always_inline bool source_blocked(const struct segment *s, const struct
 SUBPROGRAM int packet_socket_stops(struct sw_tag *tag, const struct smtp_packet *packet, __u32 road)
 {
 	struct attempt a = {};
+	struct outcome o = {};
 
 	if (!tag || !packet)
 		return true;
@@ -196,7 +197,7 @@ SUBPROGRAM int packet_socket_stops(struct sw_tag *tag, const struct smtp_packet 
 	a.now_ns = bpf_ktime_get_boot_ns();
 	a.metric = SW_METRIC_CONNECTIONS;
 	a.n = 1;
-	return judge(tag, &a) != FATE_PASS;
+	return judge(tag, &a, &o) != FATE_PASS;
 }
 
 static __always_inline __u32 wire_mark(void)
@@ -265,12 +266,23 @@ static __always_inline bool pull_headers(struct __sk_buff *skb)
 	return linear < size && bpf_skb_pull_data(skb, size) == 0;
 }
 
+SUBPROGRAM int held_stops(struct __sk_buff *skb)
+{
+	struct smtp_packet packet = {};
+
+	return is_held() && smtp_packet_read(skb, &packet) && !packet.segment.resets;
+}
+
 SEC("tc")
 int egress(struct __sk_buff *skb)
 {
 	const struct view view = view_at_device(skb);
 	struct smtp_packet packet;
-	bool smtp = is_smtp(skb, &view, &packet);
+	bool smtp;
+
+	if (may_be_held() && held_stops(skb))
+		return SHOT;
+	smtp = is_smtp(skb, &view, &packet);
 
 	if (packet.beyond && pull_headers(skb)) {
 		__builtin_memset(&packet, 0, sizeof(packet));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Takes a row of windows out of its map without losing a charge: it is marked dead under its own
- * lock, so that an attempt that has just looked it up looks again. And an address out of its ledger
- * without losing a count: what it has is moved into the row that its network shares. Attached
+ * Takes a row of windows out of its map without losing a charge: it is marked dead under the lock of
+ * all windows, so that an attempt that has just looked it up looks again. And an address out of its
+ * ledger without losing a count: what it has is moved into the row that its network shares. Attached
  * nowhere: user space runs it with BPF_PROG_TEST_RUN, a struct sw_retire as the packet.
  */
 #include <stdbool.h>
@@ -27,26 +27,31 @@ static __always_inline bool is_idle(const struct sw_cell *cell, __u64 now_ns)
 
 static __always_inline bool mark_dead(struct sw_windows *row, const struct sw_retire *order)
 {
+	struct sw_judgement *own;
 	bool idle = true;
+	__u32 zero = 0;
 	int i;
 
-	bpf_spin_lock(&row->lock);
+	own = bpf_map_lookup_elem(&judgement, &zero);
+	if (!own)
+		return false;
+	bpf_spin_lock(&own->lock);
 	for (i = 0; i < SW_LIMITS; i++)
 		idle = idle && is_idle(&row->cell[i], order->now_ns);
 	if (idle || !order->only_idle)
 		row->dead = 1;
-	bpf_spin_unlock(&row->lock);
+	bpf_spin_unlock(&own->lock);
 	return idle || !order->only_idle;
 }
 
-static __always_inline int retire_from(void *windows, const void *key,
-				       const struct sw_retire *order)
+static __always_inline int retire_windows(const struct sw_retire *order)
 {
-	struct sw_windows *row = bpf_map_lookup_elem(windows, key);
+	struct sw_windows_key key = order->key;
+	struct sw_windows *row = bpf_map_lookup_elem(&windows, &key);
 
 	if (!row || !mark_dead(row, order))
 		return 0;
-	bpf_map_delete_elem(windows, key);
+	bpf_map_delete_elem(&windows, &key);
 	return 1;
 }
 
@@ -104,20 +109,12 @@ SEC("tc")
 int retire(struct __sk_buff *skb)
 {
 	struct sw_retire order;
-	struct sw_uid_policy uid = {};
-	struct sw_unit_policy unit = {};
 
 	if (bpf_skb_load_bytes(skb, 0, &order, sizeof(order)))
 		return 0;
-	uid.uid = order.id;
-	uid.policy = unit.policy = order.policy;
-	uid.road = unit.road = order.road;
-	unit.cgroup = order.id;
-	if (order.kind == SW_KIND_IP)
+	if (order.key.kind == SW_KIND_IP)
 		return retire_address(&order);
-	if (order.kind == SW_KIND_UNIT)
-		return retire_from(&unit_windows, &unit, &order);
-	return retire_from(&uid_windows, &uid, &order);
+	return retire_windows(&order);
 }
 
 char LICENSE[] SEC("license") __weak = "GPL";

@@ -15,6 +15,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "lib/clock.h"
+#include "lib/evidence.h"
 #include "lib/glance.h"
 #include "lib/identity.h"
 #include "lib/judge.h"
@@ -46,16 +47,19 @@ static __always_inline void attempt_of(const struct smtp_packet *packet, __u64 n
 	a->daddr = packet->segment.daddr;
 }
 
-/* A session that only its packets show to be SMTP: a NAT rule changed the port after connect(). */
+/* A session that only its packets show to be SMTP: a NAT rule changed the port after connect(), or
+ * connect() was held. */
 SUBPROGRAM int judge_session(struct sw_tag *tag, const struct smtp_packet *packet)
 {
 	struct attempt a = {};
+	struct outcome o = {};
 	__u32 flags;
 
 	if (!tag || !packet)
 		return true;
 	attempt_of(packet, bpf_ktime_get_boot_ns(), &a);
-	health_count(renamed);
+	if (!(tag->flags & SW_TAG_HELD))
+		health_count(renamed);
 	a.metric = SW_METRIC_CONNECTIONS;
 	a.n = 1;
 	flags = network_flags(a.generation, &a.daddr);
@@ -63,7 +67,7 @@ SUBPROGRAM int judge_session(struct sw_tag *tag, const struct smtp_packet *packe
 	tag->flags &= ~SW_TAG_TO_EXEMPT; /* of a raw socket's SYN before */
 	if (flags & SW_NET_EXEMPT)
 		tag->flags |= SW_TAG_TO_EXEMPT;
-	if (judge(tag, &a) != FATE_PASS) /* too late to redirect it */
+	if (judge(tag, &a, &o) != FATE_PASS) /* too late to redirect it */
 		return true;
 	tag->admitted_ns = a.now_ns;
 	tag->state = SW_TAG_ADMITTED;
@@ -102,7 +106,7 @@ static __always_inline struct sw_tag *raw_tag(struct bpf_sock *sk)
 	tag->flags = SW_TAG_FOREIGN | SW_TAG_RAW;
 	tag->uid = SW_UID_OVERFLOW;
 	tag->gid = SW_UID_OVERFLOW;
-	tag->order = SW_POLICIES;
+	__builtin_memset(tag->order, SW_POLICIES, sizeof(tag->order));
 	return tag;
 }
 
@@ -111,28 +115,27 @@ static __always_inline bool must_judge(const struct sw_tag *tag, const struct se
 	return tag->state == SW_TAG_NONE || ((tag->flags & SW_TAG_RAW) && s->opens);
 }
 
-/* The verdict on what an admitted session does. */
-struct deed {
-	bool refused;
-	bool enforced;
-};
+/* The verdict on what an admitted session does: DEED_*. */
+#define DEED_REFUSED (1 << 0) /* by a policy, if only one that observes */
+#define DEED_STOPPED (1 << 1) /* and enforced */
 
-static __always_inline struct deed judge_deed(struct sw_tag *tag, const struct attempt *a)
+SUBPROGRAM int judge_deed(struct sw_tag *tag, const struct attempt *a)
 {
-	struct deed deed = { .enforced = enforces(a->now_ns) };
 	struct outcome o = {};
+	bool enforce;
 
+	if (!tag || !a)
+		return DEED_REFUSED | DEED_STOPPED;
+	enforce = enforces(a->now_ns);
 	if (tag->generation != a->generation)
 		policy_resolve(tag, a);
-	deed.refused = judge_policy(tag, a, &deed.enforced, &o) != FATE_PASS;
-	if (deed.refused && o.tell)
-		tell(deed.enforced ? SW_EVENT_REFUSE : SW_EVENT_WOULD_REFUSE, tag, a, &o);
-	return deed;
-}
-
-static __always_inline bool is_stopped(struct deed deed)
-{
-	return deed.refused && deed.enforced;
+	if (judge_policy(tag, a, &enforce, &o) == FATE_PASS)
+		return 0;
+	if (o.trips)
+		evidence_trips(tag);
+	if (o.tell)
+		tell(enforce ? SW_EVENT_REFUSE : SW_EVENT_WOULD_REFUSE, tag, a, &o);
+	return enforce ? DEED_REFUSED | DEED_STOPPED : DEED_REFUSED;
 }
 
 static __always_inline bool is_weighed(const struct sw_tag *tag, const struct smtp_packet *packet)
@@ -155,7 +158,7 @@ SUBPROGRAM int judge_bytes(struct sw_tag *tag, const struct smtp_packet *packet)
 		return false;
 	a.metric = SW_METRIC_BYTES;
 	a.n = packet->segment.payload;
-	return is_stopped(judge_deed(tag, &a));
+	return judge_deed(tag, &a) & DEED_STOPPED;
 }
 
 static __always_inline bool over_bytes(struct sw_tag *tag, const struct smtp_packet *packet)
@@ -167,33 +170,62 @@ static __always_inline bool over_bytes(struct sw_tag *tag, const struct smtp_pac
 /* The clock is dear (a third of what all this costs), so a long session looks now and then. */
 #define SEEN_EVERY_PACKETS 64
 
-static __always_inline void weigh(const struct sw_tag *tag, const struct segment *s)
+static __always_inline void add_weight(struct sw_ledger *row, __u32 road, __u64 bytes,
+				       __u64 packets)
 {
-	struct sw_ledger *row = ledger_of(tag, 0);
-	struct sw_tally *tally;
+	struct sw_tally *tally = tally_of(row, road);
+
+	__sync_fetch_and_add(&tally->packets, packets);
+	if (bytes)
+		__sync_fetch_and_add(&tally->bytes, bytes);
+}
+
+/* Gives its other subjects what they were not given yet. */
+SUBPROGRAM int settle(struct sw_tag *tag)
+{
+	struct sw_ledger *row;
+	__u32 kind;
+
+	if (!tag)
+		return 0;
+	for (kind = 0; kind < SW_LOCAL_KINDS; kind++) {
+		row = kind != SW_KIND_UID && is_subject(tag, kind) ? ledger_of(tag, kind, 0) : NULL;
+		if (row)
+			add_weight(row, tag->road, tag->unsettled_bytes, tag->unsettled_packets);
+	}
+	tag->unsettled_bytes = 0;
+	tag->unsettled_packets = 0;
+	return 0;
+}
+
+#define UNSETTLED_BYTES_MAX (1u << 30)
+
+static __always_inline void weigh(struct sw_tag *tag, const struct segment *s)
+{
+	struct sw_ledger *row = ledger_of(tag, SW_KIND_UID, 0);
 
 	if (!row)
 		return;
-	tally = tally_of(row, tag->road);
-	__sync_fetch_and_add(&tally->packets, s->count);
-	if (s->payload)
-		__sync_fetch_and_add(&tally->bytes, s->payload);
-	if (s->closes || tally->packets % SEEN_EVERY_PACKETS == 0)
+	add_weight(row, tag->road, s->payload, s->count);
+	if (s->closes || tally_of(row, tag->road)->packets % SEEN_EVERY_PACKETS == 0)
 		row->last_seen_ns = bpf_ktime_get_boot_ns();
+	tag->unsettled_bytes += s->payload;
+	tag->unsettled_packets += s->count;
+	if (s->closes || s->resets || tag->unsettled_packets >= SW_SETTLE_PACKETS ||
+	    tag->unsettled_bytes >= UNSETTLED_BYTES_MAX)
+		settle(tag);
 }
 
 /* ---- the ear ---- */
 
-SUBPROGRAM int count_news(const struct sw_tag *tag, const struct smtp_news *news)
+static __always_inline void count_news_of(const struct sw_tag *tag, __u32 kind,
+					  const struct smtp_news *news)
 {
-	struct sw_ledger *row;
+	struct sw_ledger *row = ledger_of(tag, kind, 0);
 	struct sw_tally *tally;
 
-	if (!tag || !news)
-		return 0;
-	row = ledger_of(tag, 0);
 	if (!row)
-		return 0;
+		return;
 	tally = tally_of(row, tag->road);
 	if (news->accepted)
 		__sync_fetch_and_add(&tally->messages, news->accepted);
@@ -205,6 +237,17 @@ SUBPROGRAM int count_news(const struct sw_tag *tag, const struct smtp_news *news
 		__sync_fetch_and_add(&tally->deferrals, news->deferrals);
 	if (news->estimated)
 		__sync_fetch_and_add(&tally->messages_tls_estimated, news->estimated);
+}
+
+SUBPROGRAM int count_news(const struct sw_tag *tag, const struct smtp_news *news)
+{
+	__u32 kind;
+
+	if (!tag || !news)
+		return 0;
+	for (kind = 0; kind < SW_LOCAL_KINDS; kind++)
+		if (is_subject(tag, kind))
+			count_news_of(tag, kind, news);
 	return 0;
 }
 
@@ -232,21 +275,22 @@ static __always_inline __u64 news_of(const struct smtp_news *news, __u32 metric)
  */
 #define CHARGES_MAX 40 /* each halves what is left, or is the last of its size but one */
 
-static __always_inline void judge_deeds(struct sw_tag *tag, struct attempt *a, struct deed *deeds)
+static __always_inline int judge_deeds(struct sw_tag *tag, struct attempt *a)
 {
 	__u32 left = a->n, i;
-	struct deed one;
+	int deeds = 0, one;
 
 	for (i = 0; i < CHARGES_MAX && a->n; i++) {
 		one = judge_deed(tag, a);
-		if (one.refused) {
-			*deeds = one;
-			a->n /= 2;
+		deeds |= one;
+		if ((one & DEED_STOPPED) && !is_fact(a->metric)) {
+			a->n /= 2; /* it was charged nowhere */
 		} else {
 			left -= a->n;
 			a->n = smtp_least(a->n, left);
 		}
 	}
+	return deeds;
 }
 
 #define HEARD_ENOUGH (1 << 0) /* the session ends here */
@@ -257,8 +301,7 @@ SUBPROGRAM int judge_news(struct sw_tag *tag, const struct smtp_packet *packet,
 			  const struct smtp_news *news, __u64 charged_ns)
 {
 	struct attempt a = {};
-	struct deed deed = {};
-	int heard = 0;
+	int heard = 0, deeds = 0;
 	__u32 i;
 
 	if (!tag || !packet || !news)
@@ -275,19 +318,26 @@ SUBPROGRAM int judge_news(struct sw_tag *tag, const struct smtp_packet *packet,
 				   SW_METRIC_MESSAGES :
 				   i;
 		a.n = news_of(news, i);
-		judge_deeds(tag, &a, &deed);
-		if (i == SW_METRIC_MESSAGES && news->charged && !deed.refused)
+		deeds |= judge_deeds(tag, &a);
+		if (i == SW_METRIC_MESSAGES && news->charged && !(deeds & DEED_REFUSED))
 			heard |= HEARD_CHARGE;
 	}
-	if (deed.refused)
-		count_verdict(tag, &a, true, deed.enforced);
-	return is_stopped(deed) ? heard | HEARD_ENOUGH : heard;
+	if (deeds)
+		count_verdict(tag, &a, true, deeds & DEED_STOPPED);
+	return deeds & DEED_STOPPED ? heard | HEARD_ENOUGH : heard;
 }
 
 static __always_inline bool is_news(const struct smtp_news *news)
 {
 	return news->charged || news->refunded || news->accepted || news->recipients ||
 	       news->rejects || news->deferrals || news->estimated;
+}
+
+/* Does the client begin a line of which there is no evidence yet? */
+static __always_inline bool begins_line(const struct sw_tag *tag, const struct sw_session *session)
+{
+	return tag->evidence && tag->heard != (SW_HEARD_HELO | SW_HEARD_MAIL) &&
+	       session->dialogue.client == SMTP_COMMANDS && !session->dialogue.line;
 }
 
 /*
@@ -303,6 +353,9 @@ static __always_inline bool hear(struct __sk_buff *skb, struct sw_session *sessi
 	int heard = 0;
 
 	if (skip < packet->segment.payload) {
+		if (side == SIDE_CLIENT && begins_line(tag, session))
+			evidence_hears(skb, tag, packet->segment.at + skip,
+				       packet->segment.payload - skip);
 		unread = session_read(skb, side, packet, skip, news);
 		session_read_done(session, side, unread);
 	}
@@ -431,6 +484,8 @@ int socket_out(struct __sk_buff *skb)
 
 	if (!sk || !is_smtp(skb, &view, &packet))
 		return PASS;
+	if (may_be_held() && is_held())
+		return packet.segment.resets ? PASS : STOP; /* all else is sent again */
 	return smtp_out(skb, sk, &packet);
 }
 
@@ -514,6 +569,8 @@ static __always_inline int smtp_in(struct __sk_buff *skb, struct bpf_sock *sk, s
 	packet.segment.daddr = packet.segment.saddr; /* what is told of is the remote */
 	if (packet.segment.resets)
 		return PASS;
+	if (may_be_held() && is_held())
+		return STOP;
 	/* Of what was under way when a session was refused the server still tells what it took. */
 	if (server_stops(skb, sk, tag, &packet))
 		return STOP;

@@ -59,6 +59,34 @@ static void detach_link(const char *path)
 		bpf_link_detach(link);
 }
 
+void unpin_others(const char *dir, bool (*keep)(const char *name, const void *userdata),
+		  const void *userdata)
+{
+	_cleanup_(closedirp) DIR *pins = opendir(dir);
+	char pin[PATH_LEN];
+	struct dirent *entry;
+
+	while (pins && (entry = readdir(pins))) {
+		if (entry->d_name[0] == '.' || entry->d_type == DT_DIR ||
+		    keep(entry->d_name, userdata))
+			continue;
+		snprintf(pin, sizeof(pin), "%s/%s", dir, entry->d_name);
+		unlink(pin);
+	}
+}
+
+static bool none(const char *name, const void *userdata)
+{
+	(void)name, (void)userdata;
+	return false;
+}
+
+void unpin_all(const char *dir)
+{
+	unpin_others(dir, none, NULL);
+	rmdir(dir);
+}
+
 static int remove_pins(const char *path, bool links)
 {
 	_cleanup_(closedirp) DIR *dir = opendir(path);
@@ -83,22 +111,25 @@ static int remove_pins(const char *path, bool links)
 	return 0;
 }
 
-void detach_interfaces(const char *pin_dir, bool (*keep)(const char *name, const void *userdata),
-		       const void *userdata)
+bool is_interface_pin(const char *name)
+{
+	unsigned int ifindex;
+
+	return is_named(name, SW_PIN_EGRESS, &ifindex) || is_named(name, SW_PIN_CLSACT, &ifindex) ||
+	       is_named(name, SW_PIN_CLSACT_OURS, &ifindex);
+}
+
+void detach_others(const char *pin_dir, bool (*keep)(const char *name, const void *userdata),
+		   const void *userdata)
 {
 	char links[PATH_LEN], pin[2 * PATH_LEN];
 	_cleanup_(closedirp) DIR *dir = NULL;
 	struct dirent *entry;
-	unsigned int ifindex;
 
 	snprintf(links, sizeof(links), "%s/%s", pin_dir, SW_PIN_LINKS);
 	dir = opendir(links);
 	while (dir && (entry = readdir(dir))) {
-		if (!is_named(entry->d_name, SW_PIN_EGRESS, &ifindex) &&
-		    !is_named(entry->d_name, SW_PIN_CLSACT, &ifindex) &&
-		    !is_named(entry->d_name, SW_PIN_CLSACT_OURS, &ifindex))
-			continue;
-		if (keep(entry->d_name, userdata))
+		if (entry->d_name[0] == '.' || keep(entry->d_name, userdata))
 			continue;
 		snprintf(pin, sizeof(pin), "%s/%s", links, entry->d_name);
 		remove_filter(entry->d_name);
@@ -133,7 +164,7 @@ static int check_ours(const char *pin_dir, const char *links)
 int detach_all(const char *pin_dir)
 {
 	uint32_t mounted = mounted_by_us(pin_dir);
-	char links[PATH_LEN];
+	char links[PATH_LEN], next[PATH_LEN];
 	int r;
 
 	if (access(pin_dir, F_OK) < 0)
@@ -145,6 +176,8 @@ int detach_all(const char *pin_dir)
 	r = remove_pins(links, true);
 	if (r < 0)
 		return r;
+	snprintf(next, sizeof(next), "%s/%s", pin_dir, SW_PIN_NEXT);
+	unpin_all(next);
 	r = remove_pins(pin_dir, false);
 	if (r < 0)
 		return r;

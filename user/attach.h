@@ -11,8 +11,16 @@
  */
 int detach_all(const char *pin_dir);
 
-/* Detaches and unpins what is on interfaces, but for the pins (names below links/) to be kept. */
-void detach_interfaces(const char *pin_dir, bool (*keep)(const char *name, const void *userdata),
-		       const void *userdata);
+/* Removes the pins in a directory, and it; silently. Nothing below it, and no link of it is detached
+ * that has another pin. */
+void unpin_all(const char *dir);
+/* Removes the pins in it but for those to be kept. */
+void unpin_others(const char *dir, bool (*keep)(const char *name, const void *userdata),
+		  const void *userdata);
 
+/* The name of a pin below links/: is it about an interface? */
+bool is_interface_pin(const char *name);
+/* Detaches and unpins what is below links/ but for the names to be kept. */
+void detach_others(const char *pin_dir, bool (*keep)(const char *name, const void *userdata),
+		   const void *userdata);
 #endif

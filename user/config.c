@@ -282,6 +282,19 @@ static void policy_check_redirect(struct reader *r, const char *where,
 		       "{direct}`");
 }
 
+/* Whose script goes into a neighbour's folder sends as that folder. */
+static void policy_check_subject(struct reader *r, const char *where,
+				 const struct policy_spec *policy)
+{
+	if (policy->subject != SW_KIND_DIR || policy->action != SW_ACTION_BLOCK)
+		return;
+	findings_add(r->findings, false,
+		     "%s: `subject = dir` with `action = block`: a script that changes into a "
+		     "neighbour's folder can have it blocked: write `action = deny` unless each "
+		     "site has a user of its own who cannot enter the others' folders",
+		     where);
+}
+
 static void policy_check(struct reader *r, cfg_t *section, struct policy_spec *policy)
 {
 	const char *where = section_where(r, section);
@@ -291,6 +304,7 @@ static void policy_check(struct reader *r, cfg_t *section, struct policy_spec *p
 	for (i = 0; i < policy->n_limits; i++)
 		limits |= !policy->limit[i].warn;
 	policy_check_redirect(r, where, policy);
+	policy_check_subject(r, where, policy);
 	if (policy->action != SW_ACTION_BLOCK && policy->block_ns)
 		refuse(r, where,
 		       "`block_for` without `action = block`: write that, or remove this");
@@ -530,6 +544,19 @@ static void words_default(struct reader *r, struct words *words, const char *wor
 		refuse(r, path, "%s", strerror(ENOMEM));
 }
 
+static void site_roots_default(struct reader *r, struct words *words)
+{
+	static const char *const roots[] = { "/home/*/public_html", "/var/www/*",
+					     "/var/www/vhosts/*" };
+	bool named = words->where;
+	size_t i;
+
+	words_default(r, words, NULL);
+	for (i = 0; !named && i < ARRAY_SIZE(roots); i++)
+		if (!words_append(words, roots[i], r->config->path))
+			refuse(r, r->config->path, "%s", strerror(ENOMEM));
+}
+
 int config_load(const char *path, struct findings *findings, struct config **ret)
 {
 	_cleanup_(config_freep) struct config *config = config_new(path);
@@ -545,8 +572,10 @@ int config_load(const char *path, struct findings *findings, struct config **ret
 		return error;
 	words_default(&r, &config->interfaces, "auto");
 	words_default(&r, &config->relays, "private");
+	site_roots_default(&r, &config->site_roots);
 	words_default(&r, &config->exempt_users, "root");
 	words_default(&r, &config->exempt_groups, NULL);
+	words_default(&r, &config->exempt_units, NULL);
 	words_default(&r, &config->exempt_destinations, NULL);
 	read_policy_files(&r);
 	if (r.failed)
@@ -562,6 +591,8 @@ static void policy_clear(struct policy_spec *policy)
 	free(policy->description);
 	words_clear(&policy->users);
 	words_clear(&policy->groups);
+	words_clear(&policy->units);
+	words_clear(&policy->dirs);
 }
 
 void config_free(struct config *config)
@@ -574,8 +605,10 @@ void config_free(struct config *config)
 		policy_clear(&config->policy[i]);
 	words_clear(&config->interfaces);
 	words_clear(&config->relays);
+	words_clear(&config->site_roots);
 	words_clear(&config->exempt_users);
 	words_clear(&config->exempt_groups);
+	words_clear(&config->exempt_units);
 	words_clear(&config->exempt_destinations);
 	free(config->policy);
 	free(config->ports);

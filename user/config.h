@@ -34,6 +34,9 @@ struct policy_spec {
 	char *description;
 	struct words users;
 	struct words groups;
+	struct words units; /* globs, see globs.h */
+	struct words dirs;
+	enum sw_kind subject;
 	uint8_t roads; /* bit 1 << enum sw_road */
 	struct limit_spec limit[SW_LIMITS];
 	size_t n_limits;
@@ -59,6 +62,7 @@ struct config {
 	struct words interfaces; /* {"auto"}: where a default or gateway route leaves */
 	enum outside_hook outside_hook;
 	struct words relays;
+	struct words site_roots; /* globs of folders */
 	unsigned int ipv6_prefix;
 	uint32_t max_users; /* rows of uid_ledger; fixed while the maps live */
 	uint32_t max_blocks_per_hour;
@@ -68,6 +72,7 @@ struct config {
 	bool mail_servers_auto;
 	struct words exempt_users;
 	struct words exempt_groups;
+	struct words exempt_units;
 	struct words exempt_destinations;
 	struct policy_spec *policy;
 	size_t n_policies;

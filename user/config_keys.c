@@ -8,6 +8,7 @@
 #include "clean.h"
 #include "cleanup.h"
 #include "config_keys.h"
+#include "globs.h"
 #include "quantity.h"
 
 #define USERS_MOST (1u << 24)				 /* rows of the ledger */
@@ -22,22 +23,16 @@ static const struct unbuilt {
 } unbuilt[] = {
 	{ "root", "inside", "remove it" },
 	{ "root", "inside_hook", "remove it" },
-	{ "root", "site_roots", "remove it" },
-	{ "exempt", "units", "remove it, or name the users" },
 	{ "exempt", "sources", "remove it" },
-	{ "policy", "units", "remove it, or name the users" },
-	{ "policy", "dirs", "remove it, or name the users" },
 	{ "policy", "sources", "remove it" },
 	{ "policy", "accounts", "remove it" },
 	{ "policy", "mail_to", "remove it" },
 	{ "policy", "exec", "remove it" },
 	{ "roads", "sendmail", "write direct, submission or relay" },
 	{ "roads", "account", "write direct, submission or relay" },
-	{ "subject", "dir", "write uid" },
-	{ "subject", "unit", "write uid" },
-	{ "subject", "ip", "write uid" },
-	{ "subject", "account", "write uid" },
-	{ "subject", "domain", "write uid" },
+	{ "subject", "ip", "write uid, dir or unit" },
+	{ "subject", "account", "write uid, dir or unit" },
+	{ "subject", "domain", "write uid, dir or unit" },
 	{ "action", "defer", "write deny, block or redirect" },
 	{ "action", "hold", "write deny, block or redirect" },
 };
@@ -167,9 +162,15 @@ static void read_redirect(struct reader *r, cfg_opt_t *opt, void *member)
 
 static void read_subject(struct reader *r, cfg_opt_t *opt, void *member)
 {
-	(void)member; /* there is but one yet */
-	if (strcmp(cfg_opt_getstr(opt), "uid"))
-		wrong_word(r, opt, cfg_opt_getstr(opt), "uid");
+	enum sw_kind *ret = member, kind;
+
+	for (kind = 0; kind < SW_LOCAL_KINDS; kind++) {
+		if (!strcmp(cfg_opt_getstr(opt), kind_name(kind))) {
+			*ret = kind;
+			return;
+		}
+	}
+	wrong_word(r, opt, cfg_opt_getstr(opt), "uid, dir or unit");
 }
 
 static void read_outside_hook(struct reader *r, cfg_opt_t *opt, void *member)
@@ -363,6 +364,31 @@ static void read_words(struct reader *r, cfg_opt_t *opt, void *member)
 	}
 }
 
+static void read_globs(struct reader *r, cfg_opt_t *opt, void *member,
+		       const char *(*fault)(const char *glob))
+{
+	const char *what;
+	size_t i;
+
+	for (i = 0; i < opt->nvalues; i++) {
+		what = fault(cfg_opt_getnstr(opt, i));
+		if (*cfg_opt_getnstr(opt, i) && what)
+			refuse(r, opt_where(r, opt), "'%s' in `%s` %s", cfg_opt_getnstr(opt, i),
+			       opt->name, what);
+	}
+	read_words(r, opt, member);
+}
+
+static void read_units(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	read_globs(r, opt, member, unit_glob_fault);
+}
+
+static void read_dirs(struct reader *r, cfg_opt_t *opt, void *member)
+{
+	read_globs(r, opt, member, dir_glob_fault);
+}
+
 static void read_interfaces(struct reader *r, cfg_opt_t *opt, void *member)
 {
 	read_words(r, opt, member);
@@ -537,6 +563,7 @@ static const struct key main_keys[] = {
 	{ "interfaces", true, read_interfaces, IN_CONFIG(interfaces) },
 	{ "outside_hook", false, read_outside_hook, IN_CONFIG(outside_hook) },
 	{ "relays", true, read_words, IN_CONFIG(relays) },
+	{ "site_roots", true, read_dirs, IN_CONFIG(site_roots) },
 	{ "ipv6_prefix", false, read_ipv6_prefix, IN_CONFIG(ipv6_prefix) },
 	{ "max_users", false, read_max_users, IN_CONFIG(max_users) },
 	{ "max_blocks_per_hour", false, read_max_blocks, IN_CONFIG(max_blocks_per_hour) },
@@ -549,6 +576,7 @@ static const struct key exempt_keys[] = {
 	{ "mail_servers", false, read_mail_servers, IN_CONFIG(mail_servers_auto) },
 	{ "users", true, read_words, IN_CONFIG(exempt_users) },
 	{ "groups", true, read_words, IN_CONFIG(exempt_groups) },
+	{ "units", true, read_units, IN_CONFIG(exempt_units) },
 	{ "destinations", true, read_words, IN_CONFIG(exempt_destinations) },
 };
 
@@ -556,8 +584,10 @@ static const struct key policy_keys[] = {
 	{ "description", false, read_text, IN_POLICY(description) },
 	{ "users", true, read_words, IN_POLICY(users) },
 	{ "groups", true, read_words, IN_POLICY(groups) },
+	{ "units", true, read_units, IN_POLICY(units) },
+	{ "dirs", true, read_dirs, IN_POLICY(dirs) },
 	{ "roads", true, read_roads, IN_POLICY(roads) },
-	{ "subject", false, read_subject, 0 },
+	{ "subject", false, read_subject, IN_POLICY(subject) },
 	{ "warn", true, read_limits, 0 },
 	{ "limits", true, read_limits, 0 },
 	{ "action", false, read_action, IN_POLICY(action) },

@@ -7,7 +7,7 @@
 
 #include "config.h"
 
-#define SECTION_KEYS 16	 /* that a section may have */
+#define SECTION_KEYS 24	 /* that a section may have */
 #define PATH_LONGEST 200 /* a pin's name comes behind it, and `control` has room for 256 */
 
 /* Of the file that is being read. */

@@ -20,14 +20,15 @@
 #include "cleanup.h"
 #include "log.h"
 #include "netns.h"
+#include "subject.h"
 
 #define BIT(n) (1u << (n))
 #define SESSIONS                                                                                   \
 	(BIT(TCP_ESTABLISHED) | BIT(TCP_SYN_SENT) | BIT(TCP_FIN_WAIT1) | BIT(TCP_FIN_WAIT2) |      \
 	 BIT(TCP_CLOSE_WAIT) | BIT(TCP_LAST_ACK) | BIT(TCP_CLOSING))
 
-#define BUFFER 32768   /* the kernel lists as much at a time as we take */
-#define AT_ONCE 64     /* sockets ended by one message: so many answers fit in a socket's buffer */
+#define BUFFER 32768	/* the kernel lists as much at a time as we take */
+#define AT_ONCE 64	/* sockets ended by one message: so many answers fit in a socket's buffer */
 #define NAMESPACES 1024 /* looked into at most; their processes are strangers' */
 
 struct search {
@@ -47,45 +48,24 @@ struct search {
 
 /* ---- targets ---- */
 
-static __u64 target_id(const struct sw_subject *subject)
-{
-	return subject->kind == SW_KIND_UNIT ? subject->unit : subject->uid;
-}
-
-static int compare_target(__u32 kind, __u64 id, const struct cut_target *target)
-{
-	__u64 other = target_id(&target->subject);
-
-	if (kind != target->subject.kind)
-		return kind < target->subject.kind ? -1 : 1;
-	return id < other ? -1 : id > other;
-}
-
 static int by_target(const void *a, const void *b)
 {
-	const struct cut_target *target = a;
+	const struct cut_target *x = a, *y = b;
 
-	return compare_target(target->subject.kind, target_id(&target->subject), b);
+	return subject_compare(&x->subject, &y->subject);
 }
 
-/* A subject may be there several times, for other roads. */
-static const struct cut_target *target_of(const struct search *s, const struct sw_live *session)
+size_t cut_subjects(const struct sw_live *session, struct sw_subject ret[static SW_LOCAL_KINDS])
 {
-	size_t low = 0, high = s->n_targets;
+	size_t n = 0;
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (compare_target(session->kind, session->id, &s->target[middle]) > 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	for (; low < s->n_targets && !compare_target(session->kind, session->id, &s->target[low]);
-	     low++)
-		if (session->road < SW_ROADS && s->target[low].roads >> session->road & 1)
-			return &s->target[low];
-	return NULL;
+	if (!(session->flags & SW_TAG_UNIT))
+		ret[n++] = (struct sw_subject){ .kind = SW_KIND_UID, .uid = session->uid };
+	if (session->unit)
+		ret[n++] = (struct sw_subject){ .kind = SW_KIND_UNIT, .unit = session->unit };
+	if (session->flags & SW_TAG_DIR)
+		ret[n++] = (struct sw_subject){ .kind = SW_KIND_DIR, .dir = session->dir };
+	return n;
 }
 
 bool cut_enforced(const struct sw_block *block, const struct sw_policy *policy, enum sw_mode mode)
@@ -177,6 +157,49 @@ static bool is_spared(const struct search *s, const struct inet_diag_msg *diag)
 	       (flags & SW_NET_EXEMPT);
 }
 
+/* Does a block end this socket? NULL: any that may be its session's. */
+static bool ends(const struct search *s, const struct cut_target *target,
+		 const struct inet_diag_msg *diag)
+{
+	if (!diag)
+		return true;
+	if (diag->idiag_state == TCP_SYN_SENT && !target->opening)
+		return false;
+	return !target->by_policy || !is_spared(s, diag);
+}
+
+/* A subject may be there several times, for other roads. */
+static bool subject_ends(const struct search *s, const struct sw_subject *subject, __u32 road,
+			 const struct inet_diag_msg *diag)
+{
+	size_t low = 0, high = s->n_targets;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (subject_compare(subject, &s->target[middle].subject) > 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (; low < s->n_targets && !subject_compare(subject, &s->target[low].subject); low++)
+		if (s->target[low].roads >> road & 1 && ends(s, &s->target[low], diag))
+			return true;
+	return false;
+}
+
+static bool session_ends(const struct search *s, const struct sw_live *session,
+			 const struct inet_diag_msg *diag)
+{
+	struct sw_subject subject[SW_LOCAL_KINDS];
+	size_t n = session->road < SW_ROADS ? cut_subjects(session, subject) : 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (subject_ends(s, &subject[i], session->road, diag))
+			return true;
+	return false;
+}
+
 static int find_add(struct search *s, const struct inet_diag_msg *diag)
 {
 	size_t room = s->room ? 2 * s->room : 256;
@@ -202,7 +225,6 @@ static int look_at(struct nl_msg *msg, void *userdata)
 {
 	struct nlmsghdr *header = nlmsg_hdr(msg);
 	const struct inet_diag_msg *diag = nlmsg_data(header);
-	const struct cut_target *target;
 	struct search *s = userdata;
 	struct sw_live session;
 	uint64_t cookie;
@@ -211,11 +233,7 @@ static int look_at(struct nl_msg *msg, void *userdata)
 	    !is_port(&s->ports, ntohs(diag->id.idiag_dport)))
 		return NL_OK;
 	cookie = diag->id.idiag_cookie[0] | (uint64_t)diag->id.idiag_cookie[1] << 32;
-	if (maps_session(s->maps, cookie, &session) < 0)
-		return NL_OK;
-	target = target_of(s, &session);
-	if (!target || (diag->idiag_state == TCP_SYN_SENT && !target->opening) ||
-	    (target->by_policy && is_spared(s, diag)))
+	if (maps_session(s->maps, cookie, &session) < 0 || !session_ends(s, &session, diag))
 		return NL_OK;
 	s->error = find_add(s, diag);
 	return NL_OK;
@@ -379,7 +397,7 @@ static int find_away(struct search *s, uint64_t own, struct away *away)
 	if (!away->cookie)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++)
-		if (live[i].netns_cookie != own && target_of(s, &live[i]))
+		if (live[i].netns_cookie != own && session_ends(s, &live[i], NULL))
 			away->cookie[away->n++] = live[i].netns_cookie;
 	qsort(away->cookie, away->n, sizeof(*away->cookie), by_cookie);
 	return 0;

@@ -33,6 +33,9 @@ int cut(struct maps *maps, struct cut_target *target, size_t n, struct cut_resul
 /* Which blocks cut, and from when on they do it for connects that hang, too. */
 bool cut_enforced(const struct sw_block *block, const struct sw_policy *policy, enum sw_mode mode);
 
+/* Pure. Whose session it is: the subjects whose block ends it. Returns how many. */
+size_t cut_subjects(const struct sw_live *session, struct sw_subject ret[static SW_LOCAL_KINDS]);
+
 #define CUT_PORTS 512 /* that the kernel selects by; if there are more we look at each session */
 #define CUT_CODE_LEN (CUT_PORTS * 12)
 

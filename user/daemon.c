@@ -8,6 +8,7 @@
 #include <systemd/sd-event.h>
 
 #include "cleanup.h"
+#include "collect.h"
 #include "elders.h"
 #include "events.h"
 #include "hosts.h"
@@ -17,11 +18,13 @@
 #include "maps.h"
 #include "mounts.h"
 #include "networks.h"
+#include "places.h"
 #include "privileges.h"
 #include "quantity.h"
 #include "state.h"
 #include "sweep.h"
 #include "tell.h"
+#include "units.h"
 
 #define MSEC 1000ULL /* in the loop's microseconds */
 #define TICKS 4
@@ -44,9 +47,12 @@ struct daemon {
 	struct kernel *kernel;
 	struct maps *maps;
 	struct ifaces *ifaces;
+	struct units *units;
+	struct places *places;
 	struct teller *teller;
 	struct state *state;
 	struct sweep *sweep;
+	struct collect *collect;
 	struct events *events;
 	struct tick tick[TICKS];
 	bool alone;    /* told that there is no outside interface */
@@ -216,18 +222,77 @@ static void tell_if_alone(struct daemon *daemon)
 	daemon->alone = !n;
 }
 
+/* ---- units and places ---- */
+
+static int put_unit(const struct sw_cgroup *cgroup, const struct sw_unit_match *match,
+		    void *userdata)
+{
+	struct daemon *daemon = userdata;
+
+	return kernel_put_unit(daemon->kernel, cgroup, match);
+}
+
+static int put_place(const struct sw_dir *dir, const struct sw_place *place, void *userdata)
+{
+	struct daemon *daemon = userdata;
+
+	return kernel_put_place(daemon->kernel, dir, place);
+}
+
+static int open_scene(struct daemon *daemon)
+{
+	_cleanup_free_ char *mount = NULL;
+	struct sw_control control;
+	int r = maps_control(daemon->maps, &control);
+
+	r = r < 0 ? r : cgroup2_mount(&mount);
+	if (r < 0)
+		return log_errno(r, "cannot find the cgroups");
+	r = units_new(mount, control.cgroup, put_unit, daemon, &daemon->units);
+	return r < 0 ? r
+		     : places_new(daemon->config->pin_dir, put_place, daemon, &daemon->places);
+}
+
+/* The globs of rules that were not taken are gone with them. */
+static void follow_again(struct daemon *daemon)
+{
+	_cleanup_free_ struct unit_row *unit = NULL;
+	const struct place_row *place;
+	size_t n;
+
+	units_rows(daemon->units, &daemon->ruleset->units, &unit, &n);
+	places_rows(daemon->places, &daemon->ruleset->dirs, &place, &n);
+}
+
+/* What the rules are about, as it is now: from here on it is followed by their globs. */
+static int publish_scene(struct daemon *daemon, const struct config *config,
+			 const struct ruleset *ruleset)
+{
+	_cleanup_free_ struct unit_row *unit = NULL;
+	struct scene scene = {};
+	int r = units_rows(daemon->units, &ruleset->units, &unit, &scene.n_units);
+
+	r = r < 0 ? r
+		  : places_rows(daemon->places, &ruleset->dirs, &scene.place, &scene.n_places);
+	if (r < 0)
+		return log_errno(r, "cannot tell which units and sites the rules are about");
+	scene.unit = unit;
+	r = kernel_publish(daemon->kernel, config, ruleset, &scene);
+	if (r < 0)
+		follow_again(daemon);
+	return r;
+}
+
 /* ---- rules ---- */
 
 static int publish(struct daemon *daemon, struct config *config, struct ruleset *ruleset)
 {
-	_cleanup_free_ char *cgroup_root = NULL;
-	int r = kernel_publish(daemon->kernel, config, ruleset);
+	int r = publish_scene(daemon, config, ruleset);
 
 	if (r < 0)
 		return r;
-	cgroup2_mount(&cgroup_root); /* without it units are told by number */
-	r = teller_follow(daemon->teller, &ruleset->rules, config->ipv6_prefix, cgroup_root);
-	return r < 0 ? log_errno(r, "cannot take the new rules' names") : 0;
+	teller_follow(daemon->teller, &ruleset->rules, config->ipv6_prefix);
+	return 0;
 }
 
 /*
@@ -280,7 +345,9 @@ static void reopen_maps(struct daemon *daemon)
 		return;
 	}
 	sweep_maps(daemon->sweep, maps);
+	collect_maps(daemon->collect, maps);
 	state_maps(daemon->state, maps);
+	teller_maps(daemon->teller, maps);
 	maps_close(daemon->maps);
 	daemon->maps = maps;
 }
@@ -301,11 +368,15 @@ static void tick_verify(struct daemon *daemon)
 static void tick_sweep(struct daemon *daemon)
 {
 	sweep_now(daemon->sweep);
+	collect_now(daemon->collect);
 }
 
 static void tick_minute(struct daemon *daemon)
 {
 	teller_each_minute(daemon->teller);
+	units_look(daemon->units);
+	places_check(daemon->places);
+	collect_each_minute(daemon->collect);
 }
 
 static void tick_hosts(struct daemon *daemon)
@@ -568,14 +639,19 @@ static int open_all(struct daemon *daemon)
 	r = r < 0 ? r : compile_again(daemon);
 	if (r < 0)
 		return r;
-	r = maps_open(daemon->config->pin_dir, &daemon->maps);
+	r = maps_open(kernel_maps_dir(daemon->kernel), &daemon->maps);
 	if (r < 0)
-		return log_errno(r, "cannot open the maps in '%s'", daemon->config->pin_dir);
+		return log_errno(r, "cannot open the maps in '%s'",
+				 kernel_maps_dir(daemon->kernel));
 	r = teller_new(daemon->config->state_dir, &daemon->teller);
-	r = r < 0 ? r : state_new(daemon->maps, daemon->teller, is_first(daemon), &daemon->state);
+	if (r >= 0)
+		teller_maps(daemon->teller, daemon->maps);
+	r = r < 0 ? r
+		  : state_new(daemon->maps, daemon->teller, is_first(daemon), &daemon->state);
 	if (r < 0)
 		return log_errno(r, "cannot start");
-	return ifaces_new(&daemon->config->interfaces, &calls, &daemon->ifaces);
+	r = open_scene(daemon);
+	return r < 0 ? r : ifaces_new(&daemon->config->interfaces, &calls, &daemon->ifaces);
 }
 
 static int start(struct daemon *daemon)
@@ -588,14 +664,19 @@ static int start(struct daemon *daemon)
 	r = r < 0 ? r : open_all(daemon);
 	r = r < 0 ? r : raise_gate(daemon);
 	r = r < 0 ? r : ifaces_watch(daemon->ifaces, daemon->loop);
+	r = r < 0 ? r : units_watch(daemon->units, daemon->loop);
+	r = r < 0 ? r : places_watch(daemon->places, daemon->loop);
 	if (r >= 0)
 		kernel_forget_interfaces(daemon->kernel);
 	r = r < 0 ? r : sweep_new(daemon->maps, daemon->teller, daemon->state, &daemon->sweep);
 	if (r >= 0)
 		sweep_follow(daemon->sweep, daemon->config);
 	r = r < 0 ? r
+		  : collect_new(daemon->loop, daemon->config->pin_dir, daemon->maps, daemon->teller,
+				&daemon->collect);
+	r = r < 0 ? r
 		  : events_start(daemon->loop, daemon->kernel, daemon->teller, daemon->sweep,
-				 &daemon->events);
+				 daemon->collect, &daemon->events);
 	r = r < 0 ? r : start_ticks(daemon);
 	r = r < 0 ? r : privileges_drop();
 	if (r < 0)
@@ -613,9 +694,12 @@ static void daemon_clear(struct daemon *daemon)
 	for (size_t i = 0; i < TICKS; i++)
 		sd_event_source_disable_unref(daemon->tick[i].source);
 	events_stop(daemon->events);
+	collect_free(daemon->collect);
 	sweep_free(daemon->sweep);
 	state_free(daemon->state);
 	ifaces_free(daemon->ifaces);
+	units_free(daemon->units);
+	places_free(daemon->places);
 	teller_free(daemon->teller);
 	maps_close(daemon->maps);
 	if (daemon->kernel)

@@ -13,6 +13,7 @@ struct events {
 	struct kernel *kernel;
 	struct teller *teller;
 	struct sweep *sweep;
+	struct collect *collect;
 	sd_event_source *source;
 	bool hinted; /* of a block, since the last sweep */
 	bool swept;  /* in this reading of the ring */
@@ -154,6 +155,7 @@ static int event_tell(struct events *events, const struct sw_event *event)
 		record.used = event->used;
 	}
 	record.time_ms = wall_ms(event->time_ns);
+	record.evidence = event->evidence;
 	record.subject = who.canonical;
 	record.name = who.name[0] ? who.name : NULL;
 	record.policy = words.policy;
@@ -176,6 +178,8 @@ static int event_take(const struct sw_event *event, void *userdata)
 
 	if (event->type >= ARRAY_SIZE(types))
 		return 0;
+	if (event->evidence)
+		collect_soon(events->collect);
 	if (event->type != SW_EVENT_BLOCK)
 		return event_tell(events, event);
 	sweep_hint(events->sweep, event);
@@ -204,14 +208,14 @@ static int on_ring(sd_event_source *source, int fd, uint32_t revents, void *user
 }
 
 int events_start(sd_event *loop, struct kernel *kernel, struct teller *teller, struct sweep *sweep,
-		 struct events **ret)
+		 struct collect *collect, struct events **ret)
 {
 	struct events *events = calloc(1, sizeof(*events));
 	int r;
 
 	if (!events)
 		return -ENOMEM;
-	*events = (struct events){ .kernel = kernel, .teller = teller, .sweep = sweep };
+	*events = (struct events){ .kernel = kernel, .teller = teller, .sweep = sweep, .collect = collect };
 	r = sd_event_add_io(loop, &events->source, kernel_events_fd(kernel), EPOLLIN, on_ring,
 			    events);
 	if (r < 0) {

@@ -8,6 +8,7 @@
 
 #include <systemd/sd-event.h>
 
+#include "collect.h"
 #include "kernel.h"
 #include "sweep.h"
 #include "tell.h"
@@ -15,7 +16,7 @@
 struct events;
 
 int events_start(sd_event *loop, struct kernel *kernel, struct teller *teller, struct sweep *sweep,
-		 struct events **ret);
+		 struct collect *collect, struct events **ret);
 void events_stop(struct events *events);
 
 /* What the sentence needs to know besides the event; NULL: unknown. */

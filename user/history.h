@@ -31,6 +31,7 @@ struct event_record {
 	int64_t port;
 	int64_t until_ms;
 	int64_t count;	      /* how many such attempts this line stands for */
+	uint64_t evidence;    /* of the attempt, 0: none; kept by proof.c, not read here */
 };
 
 struct history;

@@ -49,20 +49,27 @@ bool link_lives(int link)
 	return link_target(link, &target) == 0 && target != 0;
 }
 
-/* Pins under another name first, so that at each moment a pin holds the one in force. */
-static int pin_link(int link, const char *pin)
+int pin_over(int fd, const char *pin)
 {
 	char next[4096];
+	int r;
 
-	if (bpf_obj_pin(link, pin) == 0)
-		return 0;
-	if (errno != EEXIST)
-		return -errno;
 	snprintf(next, sizeof(next), "%s_next", pin);
 	unlink(next);
-	if (bpf_obj_pin(link, next) < 0)
+	if (bpf_obj_pin(fd, next) < 0)
 		return -errno;
-	return rename(next, pin) < 0 ? -errno : 0;
+	if (rename(next, pin) == 0)
+		return 0;
+	r = -errno;
+	unlink(next);
+	return r;
+}
+
+static int pin_link(int link, const char *pin)
+{
+	if (bpf_obj_pin(link, pin) == 0)
+		return 0;
+	return errno == EEXIST ? pin_over(link, pin) : -errno;
 }
 
 /* Takes the pinned link over if it leads to `target`. -ENOENT: there is none such. */
@@ -112,14 +119,46 @@ int hook_cgroup(int program, int cgroup_fd, enum bpf_attach_type type, const cha
 	return make(program, cgroup_fd, type, NULL, pin, ret_link);
 }
 
-int hook_tcx(int program, unsigned int ifindex, const char *pin, int *ret_link)
+int hook_program(const char *pin, int *ret_program)
+{
+	_cleanup_close_ int link = bpf_obj_get(pin);
+	struct bpf_link_info info = {};
+	__u32 size = sizeof(info);
+	uint64_t target = 0;
+	int program;
+
+	if (link < 0 || link_target(link, &target) < 0 || !target)
+		return -ENOENT;
+	if (bpf_obj_get_info_by_fd(link, &info, &size) < 0)
+		return -errno;
+	program = bpf_prog_get_fd_by_id(info.prog_id);
+	if (program < 0)
+		return -errno;
+	*ret_program = program;
+	return 0;
+}
+
+static bool has_tcx(unsigned int ifindex)
+{
+	uint32_t n = 0;
+
+	return bpf_prog_query(ifindex, (enum bpf_attach_type)TCX_EGRESS, 0, NULL, NULL, &n) !=
+	       -EINVAL;
+}
+
+int hook_tcx_first(int program, unsigned int ifindex, const char *pin, int *ret_link)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, first, .flags = TCX_BEFORE);
+	int r = make(program, ifindex, (enum bpf_attach_type)TCX_EGRESS, &first, pin, ret_link);
+
+	return r == -EINVAL && !has_tcx(ifindex) ? -EOPNOTSUPP : r;
+}
+
+int hook_tcx(int program, unsigned int ifindex, const char *pin, int *ret_link)
+{
 	int r = take_over(program, ifindex, pin, ret_link);
 
-	if (r != -ENOENT)
-		return r;
-	return make(program, ifindex, (enum bpf_attach_type)TCX_EGRESS, &first, pin, ret_link);
+	return r == -ENOENT ? hook_tcx_first(program, ifindex, pin, ret_link) : r;
 }
 
 static uint32_t program_id(int program)

@@ -10,6 +10,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Pins under another name first: at each moment something is pinned there, the old, then the new. */
+int pin_over(int fd, const char *pin);
+
 /* The cgroup hooks: programs, their places, their pins. */
 enum { HOOK_CONNECT4, HOOK_CONNECT6, HOOK_SOCKET_OUT, HOOK_SOCKET_IN,
        HOOK_PEERNAME4, HOOK_PEERNAME6, CGROUP_HOOKS };
@@ -30,8 +33,13 @@ bool link_lives(int link);
 int hook_cgroup(int program, int cgroup_fd, enum bpf_attach_type type, const char *pin,
 		int *ret_link);
 
-/* TCX egress of an interface, at the head of the chain; likewise. -EINVAL, -EOPNOTSUPP: no TCX. */
+/* The program of a pinned link. -ENOENT: there is none, or its target is gone. */
+int hook_program(const char *pin, int *ret_program);
+
+/* TCX egress of an interface, at the head of the chain; likewise. -EOPNOTSUPP: no TCX here. */
 int hook_tcx(int program, unsigned int ifindex, const char *pin, int *ret_link);
+/* Likewise, but always by a new link: for a program that is not in the chain yet. */
+int hook_tcx_first(int program, unsigned int ifindex, const char *pin, int *ret_link);
 /* Is `program` the first that TCX egress runs there? */
 bool tcx_is_first(int program, unsigned int ifindex);
 

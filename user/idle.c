@@ -12,9 +12,8 @@
 
 struct idle {
 	struct maps *maps;
-	struct teller *teller;
-	enum sw_kind kind; /* whose rows were read last */
-	uint64_t begun_ns; /* this round of all of them */
+	bool addresses;	   /* were read last, not windows */
+	uint64_t begun_ns; /* this round of both */
 	/* What is left to look at, of one of both. */
 	struct windows_row *windows;
 	struct ledger_row *address;
@@ -22,13 +21,13 @@ struct idle {
 	uint64_t since_ns; /* addresses that were not seen since then */
 };
 
-int idle_new(struct maps *maps, struct teller *teller, struct idle **ret)
+int idle_new(struct maps *maps, struct idle **ret)
 {
 	struct idle *idle = calloc(1, sizeof(*idle));
 
 	if (!idle)
 		return -ENOMEM;
-	*idle = (struct idle){ .maps = maps, .teller = teller, .kind = SW_KINDS - 1 };
+	*idle = (struct idle){ .maps = maps, .addresses = true };
 
 	*ret = idle;
 	return 0;
@@ -54,25 +53,6 @@ void idle_free(struct idle *idle)
 void idle_maps(struct idle *idle, struct maps *maps)
 {
 	idle->maps = maps;
-}
-
-/* ---- windows ---- */
-
-/* Can any window of this row still be in use? Spares the kernel the rows that surely are. */
-static bool may_be_idle(const struct idle *idle, const struct windows_row *row, uint64_t now_ns)
-{
-	const struct sw_policy *policy = teller_policy(idle->teller, row->policy);
-	uint64_t longest_ns = 0;
-
-	for (int i = 0; policy && i < policy->n_limits && i < SW_LIMITS; i++)
-		if (policy->limit[i].window_ns > longest_ns)
-			longest_ns = policy->limit[i].window_ns;
-	return now_ns > row->windows.clock_ns && now_ns - row->windows.clock_ns > longest_ns;
-}
-
-static int retire_windows(struct idle *idle, const struct windows_row *row, uint64_t now_ns)
-{
-	return may_be_idle(idle, row, now_ns) ? maps_windows_retire(idle->maps, row, now_ns) : 0;
 }
 
 /* ---- addresses ---- */
@@ -119,29 +99,28 @@ static int read_addresses(struct idle *idle, uint64_t now_ns)
 
 /* ---- both ---- */
 
-/* All of them each minute, and one at a time: they may be large. */
+/* Each minute, and one after the other: they may be large. */
 static int read_next(struct idle *idle, uint64_t now_ns)
 {
-	bool last = idle->kind == SW_KINDS - 1;
-
-	if (last && idle->begun_ns && now_ns - idle->begun_ns < EACH_NS)
+	if (idle->addresses && idle->begun_ns && now_ns - idle->begun_ns < EACH_NS)
 		return 0;
-	if (last)
+	if (idle->addresses)
 		idle->begun_ns = now_ns;
-	idle->kind = (idle->kind + 1) % SW_KINDS;
+	idle->addresses = !idle->addresses;
 	forget(idle);
-	if (idle->kind == SW_KIND_IP)
+	if (idle->addresses)
 		return read_addresses(idle, now_ns);
-	return maps_windows(idle->maps, idle->kind, &idle->windows, &idle->n);
+	return maps_windows(idle->maps, now_ns, &idle->windows, &idle->n);
 }
 
 static int retire_next(struct idle *idle, uint64_t now_ns)
 {
 	size_t i = idle->next++;
 
-	if (idle->windows)
-		return retire_windows(idle, &idle->windows[i], now_ns);
-	return maps_address_retire(idle->maps, &idle->address[i].subject, idle->since_ns);
+	if (idle->addresses)
+		return maps_address_retire(idle->maps, &idle->address[i].subject, idle->since_ns);
+	return idle->windows[i].idle ?
+		       maps_windows_retire(idle->maps, &idle->windows[i], now_ns) : 0;
 }
 
 int idle_retire(struct idle *idle, uint64_t now_ns)

@@ -8,12 +8,11 @@
 #define SMTPWALL_IDLE_H
 
 #include "maps.h"
-#include "tell.h"
 
 struct idle;
 
-/* Borrows both. */
-int idle_new(struct maps *maps, struct teller *teller, struct idle **ret);
+/* Borrows it. */
+int idle_new(struct maps *maps, struct idle **ret);
 void idle_free(struct idle *idle);
 /* The maps were opened anew. */
 void idle_maps(struct idle *idle, struct maps *maps);

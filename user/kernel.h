@@ -18,11 +18,14 @@ struct kernel;
 /*
  * Mounts bpffs and cgroup2 where they are missing, takes the daemon's lock on pin_dir (-EBUSY:
  * another smtpwalld), loads the programs, makes the maps or takes over the pinned ones
- * (-EPROTO: made by another ABI version). Attaches nothing.
+ * (-EPROTO: made by another ABI version, and cannot be converted). Attaches nothing.
  */
 int kernel_open(const struct config *config, struct kernel **ret);
 /* Lets go; what is attached stays. */
 void kernel_close(struct kernel *kernel);
+/* Where the maps are pinned: not yet in pin_dir, until kernel_attach() has taken over from another
+ * version. */
+const char *kernel_maps_dir(const struct kernel *kernel);
 /* Was nothing loaded before? */
 bool kernel_fresh(const struct kernel *kernel);
 
@@ -30,13 +33,21 @@ bool kernel_fresh(const struct kernel *kernel);
 int kernel_live_rules(struct kernel *kernel, struct sw_rules *ret);
 /* Puts a complete new generation beside the live one, then switches to it at once. */
 int kernel_publish(struct kernel *kernel, const struct config *config,
-		   const struct ruleset *ruleset);
+		   const struct ruleset *ruleset, const struct scene *scene);
+/* In the generation that is live; NULL: the row goes. */
+int kernel_put_unit(struct kernel *kernel, const struct sw_cgroup *cgroup,
+		    const struct sw_unit_match *match);
+int kernel_put_place(struct kernel *kernel, const struct sw_dir *dir, const struct sw_place *place);
 /* Replaces the set of the machine's own addresses (roads `relay`). */
 int kernel_own_addresses(struct kernel *kernel, const struct sw_ip *address, size_t n);
 /* A session older than the programs. */
 int kernel_elder(struct kernel *kernel, uint64_t cookie, const struct sw_tag *tag);
 
-/* The cgroup hooks: pinned links are updated in place, missing ones made. */
+/*
+ * The cgroup hooks: pinned links are updated in place, missing ones made. From another version its
+ * rows are taken over, too, and the interfaces. All or nothing: what fails leaves the gate that
+ * stood before, or none.
+ */
 int kernel_attach(struct kernel *kernel);
 /* Idempotent. */
 int kernel_attach_interface(struct kernel *kernel, unsigned int ifindex, const char *name);

@@ -29,20 +29,28 @@ enum map {
 	MAP_OWN_ADDRESSES,
 	MAP_UID_LEDGER,
 	MAP_UNIT_LEDGER,
+	MAP_DIR_LEDGER,
+	MAP_DIR_QUOTAS,
 	MAP_IP_LEDGER,
 	MAP_NET_LEDGER,
-	MAP_UID_WINDOWS,
-	MAP_UNIT_WINDOWS,
-	MAP_OVERFLOW_WINDOWS,
+	MAP_WINDOWS,
 	MAP_UID_BLOCKS,
 	MAP_UNIT_BLOCKS,
+	MAP_DIR_BLOCKS,
 	MAP_IP_BLOCKS,
+	MAP_BLOCK_EPOCH,
 	MAP_UID_ALLOWED,
 	MAP_UNIT_ALLOWED,
+	MAP_DIR_ALLOWED,
+	MAP_EVIDENCE,
+	MAP_UNIT_NAMES,
+	MAP_DIR_NAMES,
 	MAP_ELDERS,
 	MAP_LIVE,
 	MAP_PORTS,
 	MAP_NETWORKS,
+	MAP_UNITS,
+	MAP_PLACES,
 	MAPS
 };
 
@@ -52,157 +60,187 @@ static const struct {
 	__u32 key_size;
 	__u32 value_size;
 	bool fills; /* its rows come and go: `status` says how full it is */
-	__u64 read_flags;
 } kinds_of_map[MAPS] = {
-	[MAP_CONTROL] = { "control", 4, sizeof(struct sw_control), false, 0 },
-	[MAP_HEALTH] = { "health", 4, sizeof(struct sw_health), false, 0 },
-	[MAP_RULES] = { "rules", 4, 4, false, 0 },
-	[MAP_USERS] = { "users", 4, 4, false, 0 },
-	[MAP_OWN_ADDRESSES] = { "own_addresses", sizeof(struct sw_ip), 4, true, 0 },
-	[MAP_UID_LEDGER] = { "uid_ledger", sizeof(struct sw_uid), sizeof(struct sw_ledger), true,
-			     0 },
-	[MAP_UNIT_LEDGER] = { "unit_ledger", sizeof(struct sw_unit), sizeof(struct sw_ledger), true,
-			      0 },
-	[MAP_IP_LEDGER] = { "ip_ledger", sizeof(struct sw_ip), sizeof(struct sw_ledger), true, 0 },
+	[MAP_CONTROL] = { "control", 4, sizeof(struct sw_control), false },
+	[MAP_HEALTH] = { "health", 4, sizeof(struct sw_health), false },
+	[MAP_RULES] = { "rules", 4, 4, false },
+	[MAP_USERS] = { "users", 4, 4, false },
+	[MAP_OWN_ADDRESSES] = { "own_addresses", sizeof(struct sw_ip), 4, true },
+	[MAP_UID_LEDGER] = { "uid_ledger", sizeof(struct sw_uid), sizeof(struct sw_ledger), true },
+	[MAP_UNIT_LEDGER] = { "unit_ledger", sizeof(struct sw_unit), sizeof(struct sw_ledger),
+			      true },
+	[MAP_DIR_LEDGER] = { "dir_ledger", sizeof(struct sw_dir), sizeof(struct sw_ledger), true },
+	[MAP_DIR_QUOTAS] = { "dir_quotas", sizeof(struct sw_uid), 8, true },
+	[MAP_IP_LEDGER] = { "ip_ledger", sizeof(struct sw_ip), sizeof(struct sw_ledger), true },
 	[MAP_NET_LEDGER] = { "net_ledger", sizeof(struct sw_network), sizeof(struct sw_ledger),
-			     true, 0 },
-	[MAP_UID_WINDOWS] = { "uid_windows", sizeof(struct sw_uid_policy),
-			      sizeof(struct sw_windows), true, BPF_F_LOCK },
-	[MAP_UNIT_WINDOWS] = { "unit_windows", sizeof(struct sw_unit_policy),
-			       sizeof(struct sw_windows), true, BPF_F_LOCK },
-	[MAP_OVERFLOW_WINDOWS] = { "overflow_windows", 4, sizeof(struct sw_windows), false,
-				   BPF_F_LOCK },
+			     true },
+	[MAP_WINDOWS] = { "windows", sizeof(struct sw_windows_key), sizeof(struct sw_windows),
+			  true },
 	[MAP_UID_BLOCKS] = { "uid_blocks", sizeof(struct sw_uid_road), sizeof(struct sw_block),
-			     true, 0 },
+			     true },
 	[MAP_UNIT_BLOCKS] = { "unit_blocks", sizeof(struct sw_unit_road), sizeof(struct sw_block),
-			      true, 0 },
-	[MAP_IP_BLOCKS] = { "ip_blocks", sizeof(struct sw_ip_road), sizeof(struct sw_block), true,
-			    0 },
+			      true },
+	[MAP_DIR_BLOCKS] = { "dir_blocks", sizeof(struct sw_dir_road), sizeof(struct sw_block),
+			     true },
+	[MAP_IP_BLOCKS] = { "ip_blocks", sizeof(struct sw_ip_road), sizeof(struct sw_block), true },
+	[MAP_BLOCK_EPOCH] = { "block_epoch", 4, 4, false },
 	[MAP_UID_ALLOWED] = { "uid_allowed", sizeof(struct sw_uid), sizeof(struct sw_allowance),
-			      true, 0 },
+			      true },
 	[MAP_UNIT_ALLOWED] = { "unit_allowed", sizeof(struct sw_unit), sizeof(struct sw_allowance),
-			       true, 0 },
-	[MAP_ELDERS] = { "elders", 8, sizeof(struct sw_tag), true, 0 },
-	[MAP_LIVE] = { "live", 8, sizeof(struct sw_live), false, 0 },
-	[MAP_PORTS] = { "ports", 4, sizeof(struct sw_ports), false, 0 },
-	[MAP_NETWORKS] = { "networks", 4, 4, false, 0 },
+			       true },
+	[MAP_DIR_ALLOWED] = { "dir_allowed", sizeof(struct sw_dir), sizeof(struct sw_allowance),
+			      true },
+	[MAP_EVIDENCE] = { "evidence", sizeof(struct sw_evidence_key), sizeof(struct sw_evidence),
+			   true },
+	[MAP_UNIT_NAMES] = { "unit_names", sizeof(struct sw_unit), sizeof(struct sw_name), true },
+	[MAP_DIR_NAMES] = { "dir_names", sizeof(struct sw_dir), sizeof(struct sw_name), true },
+	[MAP_ELDERS] = { "elders", 8, sizeof(struct sw_tag), true },
+	[MAP_LIVE] = { "live", 8, sizeof(struct sw_live), false },
+	[MAP_PORTS] = { "ports", 4, sizeof(struct sw_ports), false },
+	[MAP_NETWORKS] = { "networks", 4, 4, false },
+	[MAP_UNITS] = { "units", 4, 4, false },
+	[MAP_PLACES] = { "places", 4, 4, false },
 };
 
-/* Which map holds what of a kind of subject; MAPS: nothing does. */
-static const enum map ledger_of[SW_KINDS] = { MAP_UID_LEDGER, MAP_UNIT_LEDGER, MAP_IP_LEDGER };
-static const enum map windows_of[SW_KINDS] = { MAP_UID_WINDOWS, MAP_UNIT_WINDOWS, MAPS };
-static const enum map blocks_of[SW_KINDS] = { MAP_UID_BLOCKS, MAP_UNIT_BLOCKS, MAP_IP_BLOCKS };
-static const enum map allowed_of[SW_KINDS] = { MAP_UID_ALLOWED, MAP_UNIT_ALLOWED, MAPS };
+#define WHOM(member) offsetof(struct sw_subject, member), SIZE_OF(struct sw_subject, member)
+#define ROAD(type) offsetof(type, road), SIZE_OF(type, road)
+#define SIZE_OF(type, member) sizeof(((type *)NULL)->member)
+
+enum what { LEDGER, BLOCKS, ALLOWED, NAMES, WHATS };
+
+/*
+ * Which maps hold what of a kind of subject (MAPS: none does), and how their keys are made: each
+ * begins with whom it is about; those of blocks go on with a road.
+ */
+static const struct {
+	enum map map[WHATS];
+	size_t at, size; /* whom, in sw_subject */
+	size_t road_at, road_size;
+} kinds[SW_KINDS] = {
+	[SW_KIND_UID] = { { MAP_UID_LEDGER, MAP_UID_BLOCKS, MAP_UID_ALLOWED, MAPS },
+			  WHOM(uid),
+			  ROAD(struct sw_uid_road) },
+	[SW_KIND_UNIT] = { { MAP_UNIT_LEDGER, MAP_UNIT_BLOCKS, MAP_UNIT_ALLOWED, MAP_UNIT_NAMES },
+			   WHOM(unit),
+			   ROAD(struct sw_unit_road) },
+	[SW_KIND_DIR] = { { MAP_DIR_LEDGER, MAP_DIR_BLOCKS, MAP_DIR_ALLOWED, MAP_DIR_NAMES },
+			  WHOM(dir),
+			  ROAD(struct sw_dir_road) },
+	[SW_KIND_IP] = { { MAP_IP_LEDGER, MAP_IP_BLOCKS, MAPS, MAPS },
+			 WHOM(addr),
+			 ROAD(struct sw_ip_road) },
+};
 
 struct maps {
-	int dir;   /* pin_dir: its lock is the daemon's life */
-	int links; /* its lock is the editor's */
-	int retire;
+	int dir;	   /* pin_dir: its lock is the daemon's life */
+	int links;	   /* its lock is the editor's */
+	int retire, where; /* programs */
 	int fd[MAPS];
 };
 
 /* ---- keys ---- */
 
 union key {
-	struct sw_uid uid;
-	struct sw_unit unit;
-	struct sw_ip ip;
+	__u64 number; /* of maps that are about no subject */
 	struct sw_network network;
 	struct sw_uid_road uid_road;
 	struct sw_unit_road unit_road;
+	struct sw_dir_road dir_road;
 	struct sw_ip_road ip_road;
-	struct sw_uid_policy uid_policy;
-	struct sw_unit_policy unit_policy;
+	struct sw_windows_key windows;
+	struct sw_evidence_key evidence;
 };
 
 static union key subject_key(const struct sw_subject *subject)
 {
 	union key key = {};
 
-	switch ((enum sw_kind)subject->kind) {
-	case SW_KIND_UID:
-		key.uid.uid = subject->uid;
-		break;
-	case SW_KIND_UNIT:
-		key.unit.cgroup = subject->unit;
-		break;
-	case SW_KIND_IP:
-		memcpy(key.ip.addr, subject->addr, sizeof(key.ip.addr));
-		break;
-	case SW_KINDS:
-		break;
-	}
+	memcpy(&key, (const char *)subject + kinds[subject->kind].at, kinds[subject->kind].size);
 	return key;
 }
 
-/* Every key begins with whom it is about. */
 static struct sw_subject key_subject(enum sw_kind kind, const union key *key)
 {
 	struct sw_subject subject = { .kind = kind };
 
-	switch (kind) {
-	case SW_KIND_UID:
-		subject.uid = key->uid.uid;
-		break;
-	case SW_KIND_UNIT:
-		subject.unit = key->unit.cgroup;
-		break;
-	case SW_KIND_IP:
-		memcpy(subject.addr, key->ip.addr, sizeof(subject.addr));
-		break;
-	case SW_KINDS:
-		break;
-	}
+	memcpy((char *)&subject + kinds[kind].at, key, kinds[kind].size);
 	return subject;
 }
 
 static union key road_key(const struct sw_subject *subject, __u32 road)
 {
 	union key key = subject_key(subject);
+	char *at = (char *)&key + kinds[subject->kind].road_at;
+	__u64 wide = road;
 
-	switch ((enum sw_kind)subject->kind) {
-	case SW_KIND_UID:
-		key.uid_road.road = road;
-		break;
-	case SW_KIND_UNIT:
-		key.unit_road.road = road;
-		break;
-	case SW_KIND_IP:
-		key.ip_road.road = road;
-		break;
-	case SW_KINDS:
-		break;
-	}
+	if (kinds[subject->kind].road_size == sizeof(wide))
+		memcpy(at, &wide, sizeof(wide));
+	else
+		memcpy(at, &road, sizeof(road));
 	return key;
 }
 
 static __u32 key_road(enum sw_kind kind, const union key *key)
 {
-	switch (kind) {
+	const char *at = (const char *)key + kinds[kind].road_at;
+	__u64 wide;
+	__u32 road;
+
+	memcpy(&road, at, sizeof(road));
+	if (kinds[kind].road_size == sizeof(road))
+		return road;
+	memcpy(&wide, at, sizeof(wide));
+	return wide < SW_ROADS ? wide : SW_ROADS;
+}
+
+/* Of windows and evidence: a number, and what else a dir has. */
+static __u64 subject_id(const struct sw_subject *subject)
+{
+	switch ((enum sw_kind)subject->kind) {
 	case SW_KIND_UID:
-		return key->uid_road.road;
+		return subject->uid;
 	case SW_KIND_UNIT:
-		return key->unit_road.road;
+		return subject->unit;
+	case SW_KIND_DIR:
+		return subject->dir.inode;
 	case SW_KIND_IP:
-		return key->ip_road.road;
 	case SW_KINDS:
 		break;
 	}
-	return SW_ROADS;
+	return 0;
 }
 
-static union key windows_key(const struct sw_subject *subject, __u32 policy, __u32 road)
+static struct sw_subject id_subject(__u32 kind, __u64 id, __u32 device, __u32 uid)
 {
-	union key key = subject_key(subject);
+	struct sw_subject subject = { .kind = kind };
 
-	if (subject->kind == SW_KIND_UNIT) {
-		key.unit_policy.policy = policy;
-		key.unit_policy.road = road;
-	} else {
-		key.uid_policy.policy = policy;
-		key.uid_policy.road = road;
+	switch ((enum sw_kind)kind) {
+	case SW_KIND_UID:
+		subject.uid = id;
+		break;
+	case SW_KIND_UNIT:
+		subject.unit = id;
+		break;
+	case SW_KIND_DIR:
+		subject.dir = (struct sw_dir){ .inode = id, .device = device, .uid = uid };
+		break;
+	case SW_KIND_IP:
+	case SW_KINDS:
+		break;
 	}
-	return key;
+	return subject;
+}
+
+static struct sw_windows_key windows_key(const struct sw_subject *subject, __u32 policy, __u16 road)
+{
+	return (struct sw_windows_key){
+		.id = subject_id(subject),
+		.device = subject->dir.device,
+		.uid = subject->dir.uid,
+		.policy = policy,
+		.road = road,
+		.kind = subject->kind,
+	};
 }
 
 /* ---- opening ---- */
@@ -257,9 +295,23 @@ int maps_abi(const char *pin_dir, uint32_t *ret)
 	return 0;
 }
 
-static int open_pins(struct maps *maps, const char *pin_dir)
+static int open_program(const char *pin_dir, const char *pin, int *ret_fd)
 {
 	char path[PATH_MAX];
+	int fd;
+
+	if (snprintf(path, sizeof(path), "%s/%s", pin_dir, pin) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return -errno;
+
+	*ret_fd = fd;
+	return 0;
+}
+
+static int open_pins(struct maps *maps, const char *pin_dir)
+{
 	size_t i;
 	int r;
 
@@ -274,10 +326,8 @@ static int open_pins(struct maps *maps, const char *pin_dir)
 		if (r < 0)
 			return r;
 	}
-	if (snprintf(path, sizeof(path), "%s/%s", pin_dir, SW_PIN_RETIRE) >= (int)sizeof(path))
-		return -ENAMETOOLONG;
-	maps->retire = bpf_obj_get(path);
-	return maps->retire < 0 ? -errno : 0;
+	r = open_program(pin_dir, SW_PIN_RETIRE, &maps->retire);
+	return r < 0 ? r : open_program(pin_dir, SW_PIN_WHERE, &maps->where);
 }
 
 int maps_open(const char *pin_dir, struct maps **ret)
@@ -297,7 +347,7 @@ int maps_open(const char *pin_dir, struct maps **ret)
 	maps = malloc(sizeof(*maps));
 	if (!maps)
 		return -ENOMEM;
-	maps->dir = maps->links = maps->retire = -1;
+	maps->dir = maps->links = maps->retire = maps->where = -1;
 	for (i = 0; i < MAPS; i++)
 		maps->fd[i] = -1;
 	r = open_pins(maps, pin_dir);
@@ -318,6 +368,7 @@ void maps_close(struct maps *maps)
 		return;
 	for (i = 0; i < MAPS; i++)
 		closep(&maps->fd[i]);
+	closep(&maps->where);
 	closep(&maps->retire);
 	closep(&maps->links);
 	closep(&maps->dir);
@@ -325,6 +376,26 @@ void maps_close(struct maps *maps)
 }
 
 /* ---- locks ---- */
+
+static uint32_t map_id(int fd)
+{
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &size) < 0 ? 0 : info.id;
+}
+
+/* Has another version taken over since we opened? What we wrote would be lost. */
+static bool are_replaced(struct maps *maps)
+{
+	_cleanup_close_ int fd = -1;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", maps->dir,
+		 kinds_of_map[MAP_CONTROL].name);
+	fd = bpf_obj_get(path);
+	return fd >= 0 && map_id(fd) != map_id(maps->fd[MAP_CONTROL]);
+}
 
 /* Waits, but not for ever: an editor may have been stopped while it held the lock. */
 int maps_lock(struct maps *maps)
@@ -338,6 +409,10 @@ int maps_lock(struct maps *maps)
 		if (boot_ns() > deadline)
 			return -ETIMEDOUT;
 		nanosleep(&pause, NULL);
+	}
+	if (are_replaced(maps)) {
+		maps_unlock(maps);
+		return -ESTALE;
 	}
 	return 0;
 }
@@ -359,7 +434,7 @@ bool maps_daemon_runs(struct maps *maps)
 
 static int lookup(struct maps *maps, enum map map, const void *key, void *ret)
 {
-	if (bpf_map_lookup_elem_flags(maps->fd[map], key, ret, kinds_of_map[map].read_flags) < 0)
+	if (bpf_map_lookup_elem(maps->fd[map], key, ret) < 0)
 		return -errno;
 	return 0;
 }
@@ -467,14 +542,14 @@ int maps_ports(struct maps *maps, struct sw_ports *ret)
 	return r < 0 ? r : lookup(maps, MAP_PORTS, &slot, ret);
 }
 
-int maps_networks(struct maps *maps, int *ret_fd)
+static int live_inner(struct maps *maps, enum map map, int *ret_fd)
 {
 	struct sw_control control;
 	__u32 slot, id;
 	int fd, r = maps_control(maps, &control);
 
 	slot = control.generation % SW_GENERATIONS;
-	r = r < 0 ? r : lookup(maps, MAP_NETWORKS, &slot, &id);
+	r = r < 0 ? r : lookup(maps, map, &slot, &id);
 	if (r < 0)
 		return r;
 	fd = bpf_map_get_fd_by_id(id);
@@ -483,6 +558,42 @@ int maps_networks(struct maps *maps, int *ret_fd)
 
 	*ret_fd = fd;
 	return 0;
+}
+
+int maps_networks(struct maps *maps, int *ret_fd)
+{
+	return live_inner(maps, MAP_NETWORKS, ret_fd);
+}
+
+int maps_places(struct maps *maps, int *ret_fd)
+{
+	return live_inner(maps, MAP_PLACES, ret_fd);
+}
+
+int maps_units(struct maps *maps, int *ret_fd)
+{
+	return live_inner(maps, MAP_UNITS, ret_fd);
+}
+
+int maps_place(struct maps *maps, const struct sw_dir *dir, struct sw_place *ret)
+{
+	_cleanup_close_ int places = -1;
+	int r = live_inner(maps, MAP_PLACES, &places);
+
+	if (r < 0)
+		return r;
+	return bpf_map_lookup_elem(places, dir, ret) < 0 ? -errno : 0;
+}
+
+int maps_unit_match(struct maps *maps, __u64 cgroup, struct sw_unit_match *ret)
+{
+	const struct sw_cgroup key = { .id = cgroup };
+	_cleanup_close_ int units = -1;
+	int r = live_inner(maps, MAP_UNITS, &units);
+
+	if (r < 0)
+		return r;
+	return bpf_map_lookup_elem(units, &key, ret) < 0 ? -errno : 0;
 }
 
 /* ---- walking a map ---- */
@@ -552,7 +663,7 @@ static int batch_hand_out(const struct batch *b, enum map map, __u32 n, each_fn 
 static int each_by_batch(struct maps *maps, enum map map, each_fn each, void *userdata)
 {
 	_cleanup_(batch_free) struct batch b = {};
-	LIBBPF_OPTS(bpf_map_batch_opts, opts, .elem_flags = kinds_of_map[map].read_flags);
+	LIBBPF_OPTS(bpf_map_batch_opts, opts);
 	__u32 at, next, n;
 	bool begun = false;
 	int r, error = 0;
@@ -591,6 +702,7 @@ static int each_row(struct maps *maps, enum map map, each_fn each, void *userdat
 
 struct rows {
 	enum sw_kind kind;
+	uint64_t now_ns;
 	size_t row_size;
 	char *row;
 	size_t n, room;
@@ -627,15 +739,21 @@ static int add_ledger(const union key *key, const void *value, void *userdata)
 
 static int add_windows(const union key *key, const void *value, void *userdata)
 {
+	const struct sw_windows_key *k = &key->windows;
 	struct rows *rows = userdata;
-	struct windows_row *row = rows_add(rows);
+	struct windows_row *row;
+	struct sw_windows windows;
 
+	if (k->kind >= SW_LOCAL_KINDS) /* that of those who found no room */
+		return 0;
+	row = rows_add(rows);
 	if (!row)
 		return -ENOMEM;
-	row->subject = key_subject(rows->kind, key);
-	row->policy = rows->kind == SW_KIND_UNIT ? key->unit_policy.policy : key->uid_policy.policy;
-	row->road = rows->kind == SW_KIND_UNIT ? key->unit_policy.road : key->uid_policy.road;
-	memcpy(&row->windows, value, sizeof(row->windows));
+	memcpy(&windows, value, sizeof(windows));
+	row->subject = id_subject(k->kind, k->id, k->device, k->uid);
+	row->policy = k->policy;
+	row->road = k->road;
+	row->idle = windows_idle(&windows, rows->now_ns);
 	return 0;
 }
 
@@ -683,14 +801,13 @@ static int collect(struct maps *maps, enum map map, enum sw_kind kind, each_fn a
 	return r;
 }
 
-static int collect_every_kind(struct maps *maps, const enum map map_of[SW_KINDS], each_fn add,
-			      struct rows *rows)
+static int collect_every_kind(struct maps *maps, enum what what, each_fn add, struct rows *rows)
 {
 	enum sw_kind kind;
 	int r;
 
 	for (kind = 0; kind < SW_KINDS; kind++) {
-		r = collect(maps, map_of[kind], kind, add, rows);
+		r = collect(maps, kinds[kind].map[what], kind, add, rows);
 		if (r < 0)
 			return r;
 	}
@@ -714,7 +831,7 @@ static int add_shared(const union key *key, const void *value, void *userdata)
 int maps_ledger(struct maps *maps, enum sw_kind kind, struct ledger_row **ret, size_t *ret_n)
 {
 	struct rows rows = { .row_size = sizeof(**ret) };
-	int r = collect(maps, ledger_of[kind], kind, add_ledger, &rows);
+	int r = collect(maps, kinds[kind].map[LEDGER], kind, add_ledger, &rows);
 
 	if (r == 0 && kind == SW_KIND_IP)
 		r = collect(maps, MAP_NET_LEDGER, kind, add_shared, &rows);
@@ -725,10 +842,10 @@ int maps_ledger(struct maps *maps, enum sw_kind kind, struct ledger_row **ret, s
 	return 0;
 }
 
-int maps_windows(struct maps *maps, enum sw_kind kind, struct windows_row **ret, size_t *ret_n)
+int maps_windows(struct maps *maps, uint64_t now_ns, struct windows_row **ret, size_t *ret_n)
 {
-	struct rows rows = { .row_size = sizeof(**ret) };
-	int r = collect(maps, windows_of[kind], kind, add_windows, &rows);
+	struct rows rows = { .row_size = sizeof(**ret), .now_ns = now_ns };
+	int r = collect(maps, MAP_WINDOWS, SW_KINDS, add_windows, &rows);
 
 	if (r < 0)
 		return r;
@@ -740,7 +857,7 @@ int maps_windows(struct maps *maps, enum sw_kind kind, struct windows_row **ret,
 int maps_blocks(struct maps *maps, struct block_row **ret, size_t *ret_n)
 {
 	struct rows rows = { .row_size = sizeof(**ret) };
-	int r = collect_every_kind(maps, blocks_of, add_block, &rows);
+	int r = collect_every_kind(maps, BLOCKS, add_block, &rows);
 
 	if (r < 0)
 		return r;
@@ -752,7 +869,7 @@ int maps_blocks(struct maps *maps, struct block_row **ret, size_t *ret_n)
 int maps_allowances(struct maps *maps, struct allowance_row **ret, size_t *ret_n)
 {
 	struct rows rows = { .row_size = sizeof(**ret) };
-	int r = collect_every_kind(maps, allowed_of, add_allowance, &rows);
+	int r = collect_every_kind(maps, ALLOWED, add_allowance, &rows);
 
 	if (r < 0)
 		return r;
@@ -761,13 +878,45 @@ int maps_allowances(struct maps *maps, struct allowance_row **ret, size_t *ret_n
 	return 0;
 }
 
+static int add_name(const union key *key, const void *value, void *userdata)
+{
+	struct rows *rows = userdata;
+	struct name_row *row = rows_add(rows);
+
+	if (!row)
+		return -ENOMEM;
+	row->subject = key_subject(rows->kind, key);
+	memcpy(&row->name, value, sizeof(row->name));
+	return 0;
+}
+
+int maps_names(struct maps *maps, enum sw_kind kind, struct name_row **ret, size_t *ret_n)
+{
+	struct rows rows = { .row_size = sizeof(**ret) };
+	int r = collect(maps, kinds[kind].map[NAMES], kind, add_name, &rows);
+
+	if (r < 0)
+		return r;
+	*ret = (struct name_row *)rows.row;
+	*ret_n = rows.n;
+	return 0;
+}
+
+int maps_name(struct maps *maps, const struct sw_subject *subject, struct sw_name *ret)
+{
+	enum map map = kinds[subject->kind].map[NAMES];
+	union key key = subject_key(subject);
+
+	return map == MAPS ? -ENOENT : lookup(maps, map, &key, ret);
+}
+
 int maps_ledger_get(struct maps *maps, const struct sw_subject *subject, struct sw_ledger *ret)
 {
 	struct sw_network shared = { .prefix_len = subject->uid };
 	union key key = subject_key(subject);
 
 	if (subject->kind != SW_KIND_IP || !subject->uid)
-		return lookup(maps, ledger_of[subject->kind], &key, ret);
+		return lookup(maps, kinds[subject->kind].map[LEDGER], &key, ret);
 	memcpy(shared.addr, subject->addr, sizeof(shared.addr));
 	return lookup(maps, MAP_NET_LEDGER, &shared, ret);
 }
@@ -775,10 +924,9 @@ int maps_ledger_get(struct maps *maps, const struct sw_subject *subject, struct 
 int maps_windows_get(struct maps *maps, const struct sw_subject *subject, __u32 policy, __u32 road,
 		     struct sw_windows *ret)
 {
-	enum map map = windows_of[subject->kind];
-	union key key = windows_key(subject, policy, road);
+	struct sw_windows_key key = windows_key(subject, policy, road);
 
-	return map == MAPS ? -ENOENT : lookup(maps, map, &key, ret);
+	return lookup(maps, MAP_WINDOWS, &key, ret);
 }
 
 int maps_block_get(struct maps *maps, const struct sw_subject *subject, __u32 road,
@@ -786,7 +934,7 @@ int maps_block_get(struct maps *maps, const struct sw_subject *subject, __u32 ro
 {
 	union key key = road_key(subject, road);
 
-	return lookup(maps, blocks_of[subject->kind], &key, ret);
+	return lookup(maps, kinds[subject->kind].map[BLOCKS], &key, ret);
 }
 
 /* ---- sessions ---- */
@@ -802,8 +950,10 @@ int maps_session(struct maps *maps, uint64_t cookie, struct sw_live *ret)
 	if (r < 0)
 		return r;
 	*ret = (struct sw_live){
-		.id = elder.flags & SW_TAG_UNIT ? elder.unit : elder.uid,
-		.kind = elder.flags & SW_TAG_UNIT ? SW_KIND_UNIT : SW_KIND_UID,
+		.unit = elder.unit,
+		.dir = elder.dir,
+		.uid = elder.uid,
+		.flags = elder.flags & (SW_TAG_UNIT | SW_TAG_DIR),
 		.road = elder.road,
 	};
 	return 0;
@@ -832,6 +982,38 @@ int maps_live(struct maps *maps, struct sw_live **ret, size_t *ret_n)
 	return 0;
 }
 
+/* ---- folders ---- */
+
+static int where(struct maps *maps, struct sw_dir *ret)
+{
+	struct sw_where answer = {}; /* written in place */
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &answer, .ctx_size_in = sizeof(answer));
+
+	if (bpf_prog_test_run_opts(maps->where, &opts) < 0)
+		return -errno;
+	if (!answer.cwd.inode)
+		return -ENOENT;
+	*ret = answer.cwd;
+	return 0;
+}
+
+int maps_where(struct maps *maps, int fd, struct sw_dir *ret)
+{
+	_cleanup_close_ int back = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct sw_dir dir;
+	int r;
+
+	if (fchdir(fd) < 0)
+		return -errno;
+	r = where(maps, &dir);
+	/* Not to hold a mount that others want to remove; where we were may be gone. */
+	if ((back < 0 || fchdir(back) < 0) && chdir("/") < 0)
+		return -errno;
+	if (r >= 0)
+		*ret = dir;
+	return r;
+}
+
 /* ---- edits ---- */
 
 static int update(struct maps *maps, enum map map, const void *key, const void *value)
@@ -850,19 +1032,55 @@ static int remove_row(struct maps *maps, enum map map, const void *key)
 	return -errno;
 }
 
+/* Sessions that had no block look again when this has changed. */
+static int count_epoch(struct maps *maps)
+{
+	__u32 hand = SW_EPOCH_HAND, epoch;
+	int r = lookup(maps, MAP_BLOCK_EPOCH, &hand, &epoch);
+
+	epoch++;
+	return r < 0 ? r : update(maps, MAP_BLOCK_EPOCH, &hand, &epoch);
+}
+
 int maps_block_set(struct maps *maps, const struct sw_subject *subject, enum sw_road road,
 		   const struct sw_block *block)
 {
 	union key key = road_key(subject, road);
+	int r = update(maps, kinds[subject->kind].map[BLOCKS], &key, block);
 
-	return update(maps, blocks_of[subject->kind], &key, block);
+	return r < 0 ? r : count_epoch(maps);
 }
 
 int maps_block_remove(struct maps *maps, const struct sw_subject *subject, enum sw_road road)
 {
 	union key key = road_key(subject, road);
 
-	return remove_row(maps, blocks_of[subject->kind], &key);
+	return remove_row(maps, kinds[subject->kind].map[BLOCKS], &key);
+}
+
+int maps_name_set(struct maps *maps, const struct sw_subject *subject, const struct sw_name *name)
+{
+	enum map map = kinds[subject->kind].map[NAMES];
+	union key key = subject_key(subject);
+
+	if (map == MAPS || bpf_map_update_elem(maps->fd[map], &key, name, BPF_NOEXIST) == 0 ||
+	    errno == EEXIST)
+		return 0;
+	return -errno;
+}
+
+int maps_name_remove(struct maps *maps, const struct sw_subject *subject)
+{
+	union key key = subject_key(subject);
+
+	return remove_row(maps, kinds[subject->kind].map[NAMES], &key);
+}
+
+int maps_ledger_remove(struct maps *maps, const struct sw_subject *subject)
+{
+	union key key = subject_key(subject);
+
+	return remove_row(maps, kinds[subject->kind].map[LEDGER], &key);
 }
 
 int maps_allowance_set(struct maps *maps, const struct sw_subject *subject,
@@ -870,46 +1088,60 @@ int maps_allowance_set(struct maps *maps, const struct sw_subject *subject,
 {
 	union key key = subject_key(subject);
 
-	return update(maps, allowed_of[subject->kind], &key, allowance);
+	return update(maps, kinds[subject->kind].map[ALLOWED], &key, allowance);
 }
 
 int maps_allowance_remove(struct maps *maps, const struct sw_subject *subject)
 {
 	union key key = subject_key(subject);
 
-	return remove_row(maps, allowed_of[subject->kind], &key);
+	return remove_row(maps, kinds[subject->kind].map[ALLOWED], &key);
 }
 
-/* Overwritten in place under the row's own lock: a program that holds the row sees it empty,
- * and no attempt is lost as it would be by deleting. */
-static int empty_windows(struct maps *maps, enum map map, const void *key)
+/*
+ * The program takes a row out under the kernel's lock: whoever has just looked it up looks again,
+ * so no attempt is lost as it would be by deleting from here. 1: it did, 0: no such row, or in use.
+ */
+static int retire(struct maps *maps, const struct sw_retire *order)
 {
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = order, .data_size_in = sizeof(*order));
+
+	if (bpf_prog_test_run_opts(maps->retire, &opts) < 0)
+		return -errno;
+	return opts.retval == 1;
+}
+
+static int retire_windows(struct maps *maps, const struct sw_windows_key *key, bool only_idle,
+			  uint64_t now_ns)
+{
+	const struct sw_retire order = { .now_ns = now_ns, .only_idle = only_idle, .key = *key };
+
+	return retire(maps, &order);
+}
+
+/* The row of those who found no room is always there: a new one takes its place at once. */
+static int renew_shared(struct maps *maps, __u32 order, __u16 road)
+{
+	const struct sw_windows_key key = { .policy = order, .road = road, .kind = SW_KINDS };
 	const struct sw_windows empty = {};
 
-	if (bpf_map_update_elem(maps->fd[map], key, &empty, BPF_F_LOCK | BPF_EXIST) == 0 ||
-	    errno == ENOENT)
-		return 0;
-	return -errno;
+	return update(maps, MAP_WINDOWS, &key, &empty);
 }
 
-static int empty_windows_of(struct maps *maps, const struct sw_subject *subject, __u32 policy,
+static int clear_windows_of(struct maps *maps, const struct sw_subject *subject, __u32 policy,
 			    __u32 order)
 {
 	bool overflow = subject->kind == SW_KIND_UID && subject->uid == SW_UID_OVERFLOW;
-	__u32 road, index;
-	union key key;
-	int r;
+	struct sw_windows_key key;
+	int r = 0;
 
-	for (road = 0; road < SW_ROADS; road++) {
+	for (__u16 road = 0; road < SW_ROADS && r >= 0; road++) {
 		key = windows_key(subject, policy, road);
-		r = empty_windows(maps, windows_of[subject->kind], &key);
-		index = order * SW_ROADS + road;
-		if (r == 0 && overflow)
-			r = empty_windows(maps, MAP_OVERFLOW_WINDOWS, &index);
-		if (r < 0)
-			return r;
+		r = retire_windows(maps, &key, false, 0);
+		if (r >= 0 && overflow)
+			r = renew_shared(maps, order, road);
 	}
-	return 0;
+	return r < 0 ? r : 0;
 }
 
 int maps_windows_clear(struct maps *maps, const struct sw_subject *subject)
@@ -920,72 +1152,121 @@ int maps_windows_clear(struct maps *maps, const struct sw_subject *subject)
 
 	if (!rules)
 		return -ENOMEM;
-	if (windows_of[subject->kind] == MAPS)
+	if (subject->kind >= SW_LOCAL_KINDS)
 		return 0;
 	r = maps_rules(maps, rules);
 	if (r == -ENOENT)
 		return 0; /* no rules yet, so no windows either */
 	for (i = 0; r == 0 && i < rules->n_policies; i++)
-		r = empty_windows_of(maps, subject, rules->policy[i].id, i);
+		r = clear_windows_of(maps, subject, rules->policy[i].id, i);
 	return r;
-}
-
-struct emptying {
-	struct maps *maps;
-	enum map map;
-};
-
-static int empty_row(const union key *key, const void *value, void *userdata)
-{
-	const struct emptying *e = userdata;
-
-	(void)value;
-	return empty_windows(e->maps, e->map, key);
 }
 
 int maps_windows_clear_all(struct maps *maps)
 {
-	static const enum map every[] = { MAP_UID_WINDOWS, MAP_UNIT_WINDOWS, MAP_OVERFLOW_WINDOWS };
-	struct emptying e = { .maps = maps };
-	size_t i;
-	int r = 0;
+	_cleanup_free_ struct windows_row *row = NULL;
+	struct sw_windows_key key;
+	size_t n = 0;
+	int r = maps_windows(maps, 0, &row, &n);
 
-	for (i = 0; r == 0 && i < ARRAY_SIZE(every); i++) {
-		e.map = every[i];
-		r = each_row(maps, e.map, empty_row, &e);
+	for (size_t i = 0; i < n && r >= 0; i++) {
+		key = windows_key(&row[i].subject, row[i].policy, row[i].road);
+		r = retire_windows(maps, &key, false, 0);
 	}
-	return r;
-}
-
-static int retire(struct maps *maps, const struct sw_retire *request)
-{
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = request, .data_size_in = sizeof(*request));
-
-	if (bpf_prog_test_run_opts(maps->retire, &opts) < 0)
-		return -errno;
-	return opts.retval == 1;
+	for (__u32 order = 0; order < SW_POLICIES && r >= 0; order++)
+		for (__u16 road = 0; road < SW_ROADS && r >= 0; road++)
+			r = renew_shared(maps, order, road);
+	return r < 0 ? r : 0;
 }
 
 int maps_windows_retire(struct maps *maps, const struct windows_row *row, uint64_t now_ns)
 {
-	const struct sw_retire request = {
-		.kind = row->subject.kind,
-		.only_idle = 1,
-		.now_ns = now_ns,
-		.id = row->subject.kind == SW_KIND_UNIT ? row->subject.unit : row->subject.uid,
-		.policy = row->policy,
-		.road = row->road,
-	};
+	const struct sw_windows_key key = windows_key(&row->subject, row->policy, row->road);
 
-	return retire(maps, &request);
+	return retire_windows(maps, &key, true, now_ns);
+}
+
+/* ---- quotas and evidence ---- */
+
+static int add_quota(const union key *key, const void *value, void *userdata)
+{
+	struct quota_row *row = rows_add(userdata);
+
+	if (!row)
+		return -ENOMEM;
+	row->uid = key->uid_road.uid;
+	memcpy(&row->dirs, value, sizeof(row->dirs));
+	return 0;
+}
+
+int maps_quotas(struct maps *maps, struct quota_row **ret, size_t *ret_n)
+{
+	struct rows rows = { .row_size = sizeof(**ret) };
+	int r = collect(maps, MAP_DIR_QUOTAS, SW_KIND_UID, add_quota, &rows);
+
+	if (r < 0)
+		return r;
+	*ret = (struct quota_row *)rows.row;
+	*ret_n = rows.n;
+	return 0;
+}
+
+int maps_quota_set(struct maps *maps, const struct quota_row *row)
+{
+	const struct sw_uid key = { row->uid };
+
+	return row->dirs ? update(maps, MAP_DIR_QUOTAS, &key, &row->dirs)
+			 : remove_row(maps, MAP_DIR_QUOTAS, &key);
+}
+
+struct forgetting {
+	unsigned int kinds;
+	bool (*is_kept)(const struct sw_subject *subject, void *userdata);
+	void *userdata;
+	struct rows keys;
+};
+
+static int add_forgotten(const union key *key, const void *value, void *userdata)
+{
+	const struct sw_evidence_key *k = &key->evidence;
+	struct sw_subject subject = id_subject(k->kind, k->id, k->device, 0);
+	struct forgetting *f = userdata;
+	struct sw_evidence_key *forgotten;
+
+	(void)value;
+	if (k->kind >= SW_LOCAL_KINDS || !(f->kinds >> k->kind & 1) ||
+	    f->is_kept(&subject, f->userdata))
+		return 0;
+	forgotten = rows_add(&f->keys);
+	if (!forgotten)
+		return -ENOMEM;
+	*forgotten = *k;
+	return 0;
+}
+
+int maps_evidence_forget(struct maps *maps, unsigned int kinds,
+			 bool (*is_kept)(const struct sw_subject *subject, void *userdata),
+			 void *userdata)
+{
+	struct forgetting f = {
+		kinds, is_kept, userdata, { .row_size = sizeof(struct sw_evidence_key) }
+	};
+	const struct sw_evidence_key *key;
+	int r = each_row(maps, MAP_EVIDENCE, add_forgotten, &f);
+
+	key = (const struct sw_evidence_key *)f.keys.row;
+	for (size_t i = 0; i < f.keys.n && r >= 0; i++)
+		r = remove_row(maps, MAP_EVIDENCE, &key[i]);
+	free(f.keys.row);
+	return r;
 }
 
 int maps_address_retire(struct maps *maps, const struct sw_subject *subject, uint64_t since_ns)
 {
-	struct sw_retire request = { .kind = SW_KIND_IP, .only_idle = 1, .now_ns = since_ns };
+	struct sw_retire order = { .now_ns = since_ns, .only_idle = 1, .key.kind = SW_KIND_IP };
 
-	memcpy(request.addr, subject->addr, sizeof(request.addr));
-	return retire(maps, &request);
+	memcpy(order.addr, subject->addr, sizeof(order.addr));
+	return retire(maps, &order);
 }
 
 /* ---- fill ---- */
@@ -995,7 +1276,7 @@ int maps_ledger_room(struct maps *maps, enum sw_kind kind, uint32_t *ret)
 	struct bpf_map_info info = {};
 	__u32 size = sizeof(info);
 
-	if (bpf_obj_get_info_by_fd(maps->fd[ledger_of[kind]], &info, &size) < 0)
+	if (bpf_obj_get_info_by_fd(maps->fd[kinds[kind].map[LEDGER]], &info, &size) < 0)
 		return -errno;
 	*ret = info.max_entries;
 	return 0;
@@ -1072,4 +1353,16 @@ uint64_t window_frees_at(const struct sw_window *w, uint64_t max, uint64_t slot_
 	for (i = 0; !sw_window_admits(&at, max, 1); i++)
 		sw_window_expire(&at, slot_ns, (newest + i + 1) * slot_ns);
 	return i ? (newest + i) * slot_ns : 0;
+}
+
+bool windows_idle(const struct sw_windows *windows, uint64_t now_ns)
+{
+	for (size_t i = 0; i < SW_LIMITS; i++) {
+		const struct sw_cell *cell = &windows->cell[i];
+
+		if (cell->slot_ns && cell->window.total &&
+		    now_ns / cell->slot_ns < cell->window.newest + SW_SLOTS)
+			return false;
+	}
+	return true;
 }

@@ -23,7 +23,7 @@ int maps_abi(const char *pin_dir, uint32_t *ret);
 void maps_close(struct maps *maps);
 
 /* Who edits (control, blocks, allowances) holds this lock meanwhile. -ETIMEDOUT: somebody has
- * held it for five seconds. */
+ * held it for five seconds. -ESTALE: another version took over since the maps were opened. */
 int maps_lock(struct maps *maps);
 void maps_unlock(struct maps *maps);
 
@@ -46,8 +46,8 @@ struct ledger_row {
 struct windows_row {
 	struct sw_subject subject;
 	__u32 policy;
-	__u32 road;
-	struct sw_windows windows;
+	__u16 road;
+	bool idle; /* all its windows had run out */
 };
 struct block_row {
 	struct sw_subject subject;
@@ -60,7 +60,7 @@ struct allowance_row {
 };
 /* Of addresses also the rows that networks share (see sw_subject.uid). */
 int maps_ledger(struct maps *maps, enum sw_kind kind, struct ledger_row **ret, size_t *ret_n);
-int maps_windows(struct maps *maps, enum sw_kind kind, struct windows_row **ret, size_t *ret_n);
+int maps_windows(struct maps *maps, uint64_t now_ns, struct windows_row **ret, size_t *ret_n);
 int maps_blocks(struct maps *maps, struct block_row **ret, size_t *ret_n);	 /* every kind */
 int maps_allowances(struct maps *maps, struct allowance_row **ret, size_t *ret_n); /* every kind */
 /* One row; -ENOENT if there is none. */
@@ -78,6 +78,29 @@ int maps_live(struct maps *maps, struct sw_live **ret, size_t *ret_n);
 /* Of the live rules: the SMTP ports, and the networks (LPM, sw_network to SW_NET_*), to be closed. */
 int maps_ports(struct maps *maps, struct sw_ports *ret);
 int maps_networks(struct maps *maps, int *ret_fd);
+/* Likewise what the rules know of folders (sw_dir to sw_place) and cgroups (sw_cgroup …). */
+int maps_places(struct maps *maps, int *ret_fd);
+int maps_units(struct maps *maps, int *ret_fd);
+/* What they know of a folder, and of a cgroup by its id. -ENOENT: nothing. */
+int maps_place(struct maps *maps, const struct sw_dir *dir, struct sw_place *ret);
+int maps_unit_match(struct maps *maps, __u64 cgroup, struct sw_unit_match *ret);
+
+/* ---- how units and dirs are called ---- */
+
+/*
+ * A folder as the kernel knows it. `fd` may be an O_PATH one. Is in it for a moment, so no other
+ * thread may mind where it is.
+ */
+int maps_where(struct maps *maps, int fd, struct sw_dir *ret);
+/* -ENOENT: not known; of uids and addresses none is kept here. */
+int maps_name(struct maps *maps, const struct sw_subject *subject, struct sw_name *ret);
+/* Under the lock. The kernel's own name, if there is one, is left as it is. */
+int maps_name_set(struct maps *maps, const struct sw_subject *subject, const struct sw_name *name);
+struct name_row {
+	struct sw_subject subject;
+	struct sw_name name;
+};
+int maps_names(struct maps *maps, enum sw_kind kind, struct name_row **ret, size_t *ret_n);
 
 /* Edits; under the lock. Removing what is not there is 0. */
 int maps_block_set(struct maps *maps, const struct sw_subject *subject, enum sw_road road,
@@ -94,8 +117,24 @@ int maps_windows_retire(struct maps *maps, const struct windows_row *row, uint64
 /* Moves an address that was not seen since then into the row that its network shares. Likewise. */
 int maps_address_retire(struct maps *maps, const struct sw_subject *subject, uint64_t since_ns);
 
-/* How many rows the ledger can have. */
+
+/* Takes the row of a subject out of its ledger; what the kernel counts meanwhile begins a new one. */
+int maps_ledger_remove(struct maps *maps, const struct sw_subject *subject);
+int maps_name_remove(struct maps *maps, const struct sw_subject *subject);
+/* Forgets the evidence of those of these kinds (bit 1 << enum sw_kind) whom `is_kept` does not keep. */
+int maps_evidence_forget(struct maps *maps, unsigned int kinds,
+			 bool (*is_kept)(const struct sw_subject *subject, void *userdata),
+			 void *userdata);
+/* How many folders are on each user's quota. */
+struct quota_row {
+	__u32 uid;
+	__u64 dirs;
+};
+int maps_quotas(struct maps *maps, struct quota_row **ret, size_t *ret_n);
+int maps_quota_set(struct maps *maps, const struct quota_row *row); /* 0 dirs: removed */
+/* How many rows a ledger has room for. */
 int maps_ledger_room(struct maps *maps, enum sw_kind kind, uint32_t *ret);
+
 /* How full each map is, for `status`. */
 struct map_fill {
 	char name[16];
@@ -111,5 +150,7 @@ uint64_t boot_ns(void);
  * (0: at once; UINT64_MAX: never; boot ns). */
 uint64_t window_used(const struct sw_window *w, uint64_t slot_ns, uint64_t now_ns);
 uint64_t window_frees_at(const struct sw_window *w, uint64_t max, uint64_t slot_ns, uint64_t now_ns);
+/* Have all windows of a row run out, as the kernel sees it? */
+bool windows_idle(const struct sw_windows *windows, uint64_t now_ns);
 
 #endif

@@ -233,6 +233,31 @@ static int match(struct compiler *c, const struct words *user_words,
 	return error;
 }
 
+static int add_globs(struct globs *globs, const struct words *words, __u64 set, __u32 flags)
+{
+	int error = 0;
+	size_t i;
+
+	for (i = 0; !error && i < words->n; i++)
+		error = globs_add(globs, words->word[i], set, flags);
+	return error;
+}
+
+/* Where: no words at all are everywhere. */
+static int match_place(struct compiler *c, const struct policy_spec *spec, size_t i)
+{
+	struct sw_rules *rules = &c->ruleset->rules;
+	__u64 self = 1ULL << i;
+	int error;
+
+	if (!spec->units.n)
+		rules->any_unit |= self;
+	if (!spec->dirs.n)
+		rules->any_dir |= self;
+	error = add_globs(&c->ruleset->units, &spec->units, self, 0);
+	return error ? error : add_globs(&c->ruleset->dirs, &spec->dirs, self, 0);
+}
+
 static int check_id(struct compiler *c, size_t i)
 {
 	const struct sw_rules *rules = &c->ruleset->rules;
@@ -265,11 +290,13 @@ static int compile_policy(struct compiler *c, size_t i)
 	policy->redirect6 = spec->redirect6;
 	policy->count_tls = spec->count_tls;
 	policy->roads = spec->roads;
+	policy->subject = spec->subject;
 	policy->block_ns = spec->action == SW_ACTION_BLOCK ? spec->block_ns : 0;
 	compile_limits(c, spec, policy);
 	for (road = 0; road < SW_ROADS; road++)
 		if (spec->roads & 1 << road)
 			rules->on_road[road] |= 1ULL << i;
+	rules->judges[spec->subject] |= 1ULL << i;
 	/* No words at all: anyone. (Words that do not resolve: nobody.) */
 	if (!spec->users.n && !spec->groups.n)
 		rules->anyone |= 1ULL << i;
@@ -288,6 +315,8 @@ static int compile_policies(struct compiler *c)
 		error = compile_policy(c, i);
 		if (!error)
 			error = match(c, &spec->users, &spec->groups, i);
+		if (!error)
+			error = match_place(c, spec, i);
 		if (error)
 			result = error;
 	}
@@ -383,6 +412,16 @@ static int exempt_mail_servers(struct compiler *c)
 	return error;
 }
 
+static int exempt_units(struct compiler *c, const struct words *words)
+{
+	int error = add_globs(&c->ruleset->units, words, SW_EXEMPT_BIT, 0);
+	size_t i;
+
+	for (i = 0; !error && i < words->n; i++)
+		error = tell_exempt(c, "unit %s", words->word[i]);
+	return error;
+}
+
 static int compile_exempt(struct compiler *c)
 {
 	const struct config *config = c->config;
@@ -395,7 +434,7 @@ static int compile_exempt(struct compiler *c)
 		error = tell_exempt_words(c, PEOPLE_GROUPS, &config->exempt_groups);
 	if (!error && config->mail_servers_auto)
 		error = exempt_mail_servers(c);
-	return error;
+	return error ? error : exempt_units(c, &config->exempt_units);
 }
 
 /* ---- tables ---- */
@@ -442,6 +481,7 @@ static void compile_ports(struct compiler *c)
 /* ---- policies that can never decide ---- */
 
 struct shadow {
+	__u64 rivals; /* earlier policies that judge the same subject wherever it does */
 	bool matches; /* somebody who is not exempt */
 	bool open;    /* for one of them it decides, on one road at least */
 	int by;	      /* an earlier policy that decides instead */
@@ -457,7 +497,7 @@ static void shadow_look(struct shadow *s, const struct sw_rules *rules, size_t i
 		return;
 	s->matches = true;
 	for (road = 0; road < SW_ROADS; road++) {
-		__u64 earlier = set & rules->on_road[road] & (self - 1);
+		__u64 earlier = set & rules->on_road[road] & s->rivals;
 
 		if (!(rules->on_road[road] & self))
 			continue;
@@ -468,10 +508,48 @@ static void shadow_look(struct shadow *s, const struct sw_rules *rules, size_t i
 	}
 }
 
+static bool has_word(const struct words *words, const char *word)
+{
+	size_t i;
+
+	for (i = 0; i < words->n; i++)
+		if (!strcmp(words->word[i], word))
+			return true;
+	return false;
+}
+
+/* Is all that the globs of `few` match matched by those of `many`, as far as words tell? */
+static bool covers(const struct words *many, const struct words *few)
+{
+	size_t i;
+
+	if (!many->n)
+		return true;
+	for (i = 0; i < few->n; i++)
+		if (!has_word(many, few->word[i]))
+			return false;
+	return few->n;
+}
+
+static __u64 rivals_of(const struct config *config, size_t i)
+{
+	const struct policy_spec *spec = &config->policy[i], *earlier;
+	__u64 rivals = 0;
+	size_t j;
+
+	for (j = 0; j < i; j++) {
+		earlier = &config->policy[j];
+		if (earlier->subject == spec->subject && covers(&earlier->units, &spec->units) &&
+		    covers(&earlier->dirs, &spec->dirs))
+			rivals |= 1ULL << j;
+	}
+	return rivals;
+}
+
 static void warn_of_shadow(struct compiler *c, size_t i)
 {
 	const struct ruleset *r = c->ruleset;
-	struct shadow s = { .by = -1 };
+	struct shadow s = { .rivals = rivals_of(c->config, i), .by = -1 };
 	size_t n;
 
 	for (n = 0; n < c->n_users && !s.open; n++)
@@ -504,6 +582,8 @@ void ruleset_free(struct ruleset *ruleset)
 	for (i = 0; i < ruleset->n_exempt; i++)
 		free(ruleset->exempt[i]);
 	free(ruleset->exempt);
+	globs_clear(&ruleset->units);
+	globs_clear(&ruleset->dirs);
 	free(ruleset->network);
 	free(ruleset->users);
 	free(ruleset->groups);
@@ -536,6 +616,8 @@ static int compile(struct compiler *c)
 	error = policies ? policies : exempt ? exempt : networks;
 	if (!error)
 		error = compile_tables(c);
+	if (!error)
+		error = add_globs(&c->ruleset->dirs, &c->config->site_roots, 0, SW_PLACE_SITE);
 	if (error)
 		return error;
 	compile_ports(c);

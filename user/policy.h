@@ -6,6 +6,26 @@
 #include <stddef.h>
 
 #include "config.h"
+#include "globs.h"
+
+/* Rows of the maps `units` and `places`, as units.h and places.h find them on this machine. */
+struct unit_row {
+	struct sw_cgroup cgroup;
+	struct sw_unit_match match;
+};
+
+struct place_row {
+	struct sw_dir dir;
+	struct sw_place place;
+};
+
+/* What is there, for one generation of rules. */
+struct scene {
+	const struct unit_row *unit;
+	size_t n_units;
+	const struct place_row *place;
+	size_t n_places;
+};
 
 struct network_rule {
 	struct sw_network network;
@@ -20,6 +40,8 @@ struct ruleset {
 	struct sw_ports ports;
 	struct network_rule *network;
 	size_t n_networks;
+	struct globs units; /* of policies and `exempt.units` */
+	struct globs dirs;  /* of policies and `site_roots` */
 	char **exempt; /* who is exempt, with names, for `status`: "postfix(101)" … */
 	size_t n_exempt;
 };

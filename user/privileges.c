@@ -11,18 +11,20 @@
 static const struct {
 	unsigned int capability;
 	const char *why;
+	bool to_read;
 } needed[] = {
-	{ CAP_BPF, "make the maps of a new generation, attach, pin" },
-	{ CAP_PERFMON, "programs that read the kernel's memory" },
-	{ CAP_NET_ADMIN, "attach to interfaces and cgroups, see every socket" },
-	{ CAP_SYS_ADMIN, "mount bpffs again, open maps by their number" },
-	{ CAP_SYS_PTRACE, "find the network namespaces of others, to cut sessions there" },
-	{ CAP_SYS_RESOURCE, "kernels that charge maps to the memlock limit" },
-	{ CAP_DAC_READ_SEARCH, "find a cgroup by its number" },
-	{ CAP_DAC_OVERRIDE, "user lists and a state directory that root does not own" },
+	{ CAP_BPF, "make the maps of a new generation, attach, pin; ask of a folder", true },
+	{ CAP_PERFMON, "programs that read the kernel's memory", false },
+	{ CAP_NET_ADMIN, "attach to interfaces and cgroups, see every socket", false },
+	{ CAP_SYS_ADMIN, "mount bpffs again, open maps by their number", false },
+	{ CAP_SYS_PTRACE, "find the network namespaces of others, to cut sessions there", false },
+	{ CAP_SYS_RESOURCE, "kernels that charge maps to the memlock limit", false },
+	{ CAP_DAC_READ_SEARCH, "find a cgroup by its number, sites in users' folders", true },
+	{ CAP_DAC_OVERRIDE, "user lists and a state directory that root does not own", false },
 };
 
-int privileges_drop(void)
+/* Of this thread. */
+static int drop(bool only_to_read)
 {
 	bool have[ARRAY_SIZE(needed)];
 	int r = capng_get_caps_process();
@@ -32,11 +34,21 @@ int privileges_drop(void)
 		have[i] = capng_have_capability(CAPNG_PERMITTED, needed[i].capability);
 	capng_clear(CAPNG_SELECT_BOTH);
 	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
-		if (have[i])
+		if (have[i] && (needed[i].to_read || !only_to_read))
 			r |= capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED,
 					  needed[i].capability);
 	/* The bounding set matters to what we execute: nothing. */
 	if (r || capng_apply(CAPNG_SELECT_CAPS))
 		return log_errno(-EPERM, "cannot give up the capabilities that are not needed");
 	return 0;
+}
+
+int privileges_drop(void)
+{
+	return drop(false);
+}
+
+int privileges_keep_reading(void)
+{
+	return drop(true);
 }

@@ -59,6 +59,12 @@ static const char *const actions[] = {
 	[SW_ACTION_BLOCK] = "block",
 	[SW_ACTION_REDIRECT] = "redirect",
 };
+static const char *const kinds[] = {
+	[SW_KIND_UID] = "uid",
+	[SW_KIND_UNIT] = "unit",
+	[SW_KIND_DIR] = "dir",
+	[SW_KIND_IP] = "ip",
+};
 
 /* Digits only, no sign. Returns what follows them, or NULL: none, or (with *ret_error) too many. */
 static const char *number_parse(const char *text, uint64_t *ret, int *ret_error)
@@ -350,4 +356,9 @@ const char *mode_name(enum sw_mode mode)
 const char *action_name(enum sw_action action)
 {
 	return name_of(actions, ARRAY_SIZE(actions), action);
+}
+
+const char *kind_name(enum sw_kind kind)
+{
+	return name_of(kinds, ARRAY_SIZE(kinds), kind);
 }

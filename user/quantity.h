@@ -36,5 +36,6 @@ const char *metric_name(enum sw_metric metric);
 int metric_from_name(const char *name, enum sw_metric *ret);
 const char *mode_name(enum sw_mode mode);
 const char *action_name(enum sw_action action);
+const char *kind_name(enum sw_kind kind);
 
 #endif

@@ -17,9 +17,10 @@
 #define SECOND_NS 1000000000LL
 #define MINUTE_NS (60 * SECOND_NS)
 #define JUMP_NS (SECOND_NS / 2)
-#define ALLOWED SW_ROADS       /* in place of a road: an allowance */
-#define ALLOWED_NAME "allowed" /* and in the file */
-#define WAITING (1 << 16)      /* among the flags in the file: not put back yet */
+#define MOUNTED_NS (10 * MINUTE_NS) /* after so long since the boot a folder is there, or is gone */
+#define ALLOWED SW_ROADS	    /* in place of a road: an allowance */
+#define ALLOWED_NAME "allowed"	    /* and in the file */
+#define WAITING (1 << 16)	    /* among the flags in the file: not put back yet */
 #define FLAGS_COLUMN 8
 
 /* What one row of a map says: an allowance is a block of no road. */
@@ -265,11 +266,11 @@ static int prepare(sqlite3 *db, struct statements *ret)
 	return history_error(code);
 }
 
-static int put(struct statements *s, const struct entry *entry, const struct sw_block *block,
+static int put(struct statements *s, const char *subject, __u32 road, const struct sw_block *block,
 	       int flags)
 {
-	sqlite3_bind_text(s->put, 1, entry->text, -1, SQLITE_STATIC);
-	sqlite3_bind_text(s->put, 2, road_text(entry->road), -1, SQLITE_STATIC);
+	sqlite3_bind_text(s->put, 1, subject, -1, SQLITE_STATIC);
+	sqlite3_bind_text(s->put, 2, road_text(road), -1, SQLITE_STATIC);
 	sqlite3_bind_int64(s->put, 3, block->until_ns);
 	sqlite3_bind_int64(s->put, 4, block->since_ns);
 	sqlite3_bind_int64(s->put, 5, block->hits);
@@ -430,12 +431,40 @@ static bool adapt(struct entry *entry, const struct sw_rules *rules)
 	return true;
 }
 
-/* A unit without a path is of that boot alone. */
+/* Who meant a folder that is gone, or a new one of its name, is told. */
+static void tell_dropped(struct state *state, const struct entry *entry, const char *why)
+{
+	struct event_record record = EVENT("restore");
+	const char *path = strchr(entry->text, ' ');
+	char folder[SUBJECT_LEN], subject[SUBJECT_LEN + 8];
+
+	printable(folder, sizeof(folder), path ? path + 1 : entry->text, sizeof(folder));
+	snprintf(subject, sizeof(subject), "dir:%s", folder);
+	record.subject = subject;
+	record.name = folder;
+	record.reason = why;
+	record.count = 0;
+	tell(state->teller, LOG_WARNING, &record,
+	     "%s of folder %s, from before the start, is dropped: %s",
+	     entry->road == ALLOWED ? "the allowance" : "the block", folder, why);
+}
+
+/* 1: found, 0: perhaps later, less: never. */
 static int find_subject(struct state *state, struct entry *entry, const struct moment *now)
 {
-	if (strcmp(state->then.boot, now->boot) && !strncmp(entry->text, "unit:#", 6))
-		return -ESRCH;
-	return teller_parse(state->teller, entry->text, &entry->subject);
+	struct subject_names names = *teller_names(state->teller);
+	bool same_boot = !strcmp(state->then.boot, now->boot);
+	int r;
+
+	names.hurried = false;
+	r = subject_load(&names, entry->text, same_boot, &entry->subject);
+	if (r == -ENOENT && now->boot_ns < MOUNTED_NS)
+		return 0;
+	if (r == -ENOENT)
+		tell_dropped(state, entry, "there is no such folder now");
+	if (r == -ESTALE)
+		tell_dropped(state, entry, "it is another folder now");
+	return r < 0 ? r : 1;
 }
 
 /* 1: placed, 0: later, less: never. */
@@ -448,8 +477,8 @@ static int place(struct state *state, struct entry *entry, const struct sw_rules
 	if (!adapt(entry, rules))
 		return -ESRCH;
 	r = find_subject(state, entry, now);
-	if (r < 0)
-		return r == -ENOENT ? 0 : r;
+	if (r <= 0)
+		return r;
 	block = entry->block;
 	block.until_ns = until_ns;
 	block.since_ns = moment_since(block.since_ns, &state->then, now);
@@ -584,7 +613,8 @@ static void tell_restored(struct state *state)
 	record.count = restored;
 	tell(state->teller, LOG_NOTICE, &record, "%zu blocks from before the start are restored%s",
 	     restored,
-	     waiting ? "; others wait for their unit to appear, or for the clock to be set" : "");
+	     waiting ? "; others wait for their folder to be mounted, or for the clock to be set"
+		     : "");
 }
 
 uint32_t state_generation(struct state *state)
@@ -687,29 +717,46 @@ static int put_waiting(struct state *state, struct statements *s)
 	for (size_t i = 0; i < state->waiting.n && r >= 0; i++) {
 		struct entry *entry = &state->waiting.entry[i];
 		struct sw_block block = entry->block;
+		char text[SUBJECT_SAVED_LEN];
 		uint64_t until_ns;
 
 		if (entry->placed)
 			continue;
+		if (strcmp(state->then.boot, now.boot))
+			subject_save_again(entry->text, text);
+		else
+			snprintf(text, sizeof(text), "%s", entry->text);
 		/* A clock that is not set may say that it is over: then what it had left. */
 		if (!moment_until(block.until_ns, &state->then, &now, &until_ns))
 			until_ns = block.until_ns + state->restored.boot_ns - state->then.boot_ns;
 		block.until_ns = until_ns;
 		block.since_ns = moment_since(block.since_ns, &state->then, &now);
-		r = put(s, entry, &block, WAITING);
+		r = put(s, text, entry->road, &block, WAITING);
 	}
 	return r;
 }
 
 static int name_entry(struct state *state, struct entry *entry)
 {
-	struct subject_text text;
+	char text[SUBJECT_SAVED_LEN];
 
 	if (entry->text)
 		return 0;
-	teller_subject(state->teller, &entry->subject, &text);
-	entry->text = strdup(text.canonical);
+	subject_save(teller_names(state->teller), &entry->subject, text);
+	entry->text = strdup(text);
 	return entry->text ? 0 : -ENOMEM;
+}
+
+/* A folder that was renamed is to be found again: its row is put under the new path. */
+static int follow_rename(struct state *state, struct statements *s, const struct entry *was,
+			 struct entry *now)
+{
+	int r = name_entry(state, now);
+
+	if (r < 0 || !strcmp(was->text, now->text))
+		return r;
+	r = drop(s, was);
+	return r < 0 ? r : put(s, now->text, now->road, &now->block, 0);
 }
 
 /* Walks both, sorted: what is new or changed is put, what is gone dropped. */
@@ -727,13 +774,17 @@ static int put_changes(struct state *state, struct entries *now, struct statemen
 			r = drop(s, &was->entry[i++]);
 			continue;
 		}
-		if (order == 0) {
+		if (order == 0 && now->entry[j].subject.kind == SW_KIND_DIR) {
+			r = follow_rename(state, s, &was->entry[i], &now->entry[j]);
+		} else if (order == 0) {
 			now->entry[j].text = was->entry[i].text;
 			was->entry[i].text = NULL;
 		}
-		if (order > 0 || !is_same(&was->entry[i], &now->entry[j])) {
+		if (r >= 0 && (order > 0 || !is_same(&was->entry[i], &now->entry[j]))) {
 			r = name_entry(state, &now->entry[j]);
-			r = r < 0 ? r : put(s, &now->entry[j], &now->entry[j].block, 0);
+			r = r < 0 ? r
+				  : put(s, now->entry[j].text, now->entry[j].road,
+					&now->entry[j].block, 0);
 		}
 		i += order == 0;
 		j++;

@@ -9,6 +9,7 @@
 #include "cut.h"
 #include "escalate.h"
 #include "events.h"
+#include "forget.h"
 #include "idle.h"
 #include "log.h"
 #include "quantity.h"
@@ -38,6 +39,7 @@ struct sweep {
 	struct sw_control control; /* as it was told */
 	struct sw_health health;   /* as it was told */
 	uint64_t health_told_ns;
+	uint64_t forgot_ns; /* when rows of folders and units were last looked at */
 	struct idle *idle;
 	bool failing, cut_failing, cut_away_told;
 	bool enforced; /* the mode, when blocks were last looked at */
@@ -50,19 +52,10 @@ static int compare(uint64_t a, uint64_t b)
 	return a < b ? -1 : a > b;
 }
 
-static int by_subject(const struct sw_subject *a, const struct sw_subject *b)
-{
-	int r = compare(a->kind, b->kind);
-
-	r = r ? r : compare(a->uid, b->uid);
-	r = r ? r : compare(a->unit, b->unit);
-	return r ? r : memcmp(a->addr, b->addr, sizeof(a->addr));
-}
-
 static int by_block(const void *a, const void *b)
 {
 	const struct block_row *x = a, *y = b;
-	int r = by_subject(&x->subject, &y->subject);
+	int r = subject_compare(&x->subject, &y->subject);
 
 	r = r ? r : compare(x->block.since_ns, y->block.since_ns);
 	return r ? r : compare(x->road, y->road);
@@ -92,7 +85,7 @@ size_t blocks_same(const struct block_row *row, size_t n)
 {
 	size_t same = 1;
 
-	while (same < n && !by_subject(&row[0].subject, &row[same].subject) &&
+	while (same < n && !subject_compare(&row[0].subject, &row[same].subject) &&
 	       row[0].block.since_ns == row[same].block.since_ns)
 		same++;
 	return n ? same : 0;
@@ -112,7 +105,7 @@ const char *block_ended(const struct sw_block *block, enum sw_mode mode, uint64_
 static bool is_allowed(const struct allowance_row *row, size_t n, const struct block_row *block)
 {
 	for (size_t i = 0; block->block.by == SW_BY_LIMIT && i < n; i++)
-		if (!by_subject(&row[i].subject, &block->subject))
+		if (!subject_compare(&row[i].subject, &block->subject))
 			return true;
 	return false;
 }
@@ -215,14 +208,14 @@ static __u16 level_of(struct sweep *sweep, const struct block_row *row,
 		      const struct policy_spec *policy)
 {
 	struct history *history = teller_history(sweep->teller);
-	struct subject_text who;
+	char offender[SUBJECT_SAVED_LEN];
 	unsigned int earlier = 0;
 	int r;
 
 	if (!history)
 		return 0;
-	teller_subject(sweep->teller, &row->subject, &who);
-	r = escalate_note(history, who.canonical, policy->name, wall_ms(row->block.since_ns),
+	subject_offender(teller_names(sweep->teller), &row->subject, offender);
+	r = escalate_note(history, offender, policy->name, wall_ms(row->block.since_ns),
 			  policy->escalate_within_ns / 1000000, &earlier);
 	if (r < 0)
 		teller_history_failed(sweep->teller, r);
@@ -321,7 +314,7 @@ static const struct sw_event *hint_of(const struct sweep *sweep, const struct bl
 	for (size_t i = 0; i < kept; i++) {
 		const struct sw_event *hint = &sweep->hint[i];
 
-		if (!by_subject(&hint->subject, &row->subject) &&
+		if (!subject_compare(&hint->subject, &row->subject) &&
 		    hint->policy == row->block.policy &&
 		    hint->time_ns + SECOND_NS >= row->block.since_ns &&
 		    row->block.since_ns + SECOND_NS >= hint->time_ns)
@@ -362,6 +355,7 @@ static void tell_block(struct sweep *sweep, const struct block_row *row, size_t 
 	until_said(&row->block, until, sizeof(until));
 	why_said(sweep, &row->block, why, sizeof(why));
 	record.time_ms = wall_ms(row->block.since_ns);
+	record.evidence = row->block.evidence;
 	record.subject = who.canonical;
 	record.name = who.name[0] ? who.name : NULL;
 	record.policy = policy ? policy->name : NULL;
@@ -438,7 +432,7 @@ static size_t first_of(const struct sw_subject *subject, const struct block_row 
 	while (low < n) {
 		size_t middle = low + (n - low) / 2;
 
-		if (by_subject(&row[middle].subject, subject) < 0)
+		if (subject_compare(&row[middle].subject, subject) < 0)
 			low = middle + 1;
 		else
 			n = middle;
@@ -449,7 +443,7 @@ static size_t first_of(const struct sw_subject *subject, const struct block_row 
 static bool still_blocked(const struct block_row *row, const struct block_row *now, size_t n)
 {
 	for (size_t i = first_of(&row->subject, now, n);
-	     i < n && !by_subject(&now[i].subject, &row->subject); i++)
+	     i < n && !subject_compare(&now[i].subject, &row->subject); i++)
 		if (now[i].road == row->road)
 			return true;
 	return false;
@@ -558,7 +552,7 @@ static bool allowance_ended(const struct sw_allowance *allowance, uint64_t now_n
 static int by_allowance(const void *a, const void *b)
 {
 	const struct allowance_row *x = a, *y = b;
-	int r = by_subject(&x->subject, &y->subject);
+	int r = subject_compare(&x->subject, &y->subject);
 
 	return r ? r : compare(x->allowance.since_ns, y->allowance.since_ns);
 }
@@ -603,7 +597,7 @@ static void tell_disallow(struct sweep *sweep, const struct allowance_row *row, 
 static bool is_among(const struct sw_subject *subject, const struct allowance_row *row, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (!by_subject(&row[i].subject, subject))
+		if (!subject_compare(&row[i].subject, subject))
 			return true;
 	return false;
 }
@@ -808,6 +802,16 @@ static int sweep_health(struct sweep *sweep, uint64_t now_ns)
 	return 0;
 }
 
+/* ---- idle folders and units ---- */
+
+static int sweep_places(struct sweep *sweep, uint64_t now_ns)
+{
+	if (sweep->forgot_ns && now_ns - sweep->forgot_ns < FORGET_EACH_NS)
+		return 0;
+	sweep->forgot_ns = now_ns;
+	return forget_idle(sweep->maps, now_ns);
+}
+
 /* ---- the sweep ---- */
 
 void sweep_now(struct sweep *sweep)
@@ -823,6 +827,7 @@ void sweep_now(struct sweep *sweep)
 	r = r < 0 ? r : sweep_allowances(sweep, now_ns);
 	r = r < 0 ? r : sweep_health(sweep, now_ns);
 	r = r < 0 ? r : idle_retire(sweep->idle, now_ns);
+	r = r < 0 ? r : sweep_places(sweep, now_ns);
 	if (r < 0 && !sweep->failing)
 		log_errno(r, "cannot sweep the maps (limits and blocks go on; tried again each "
 			     "second)");
@@ -923,7 +928,7 @@ int sweep_new(struct maps *maps, struct teller *teller, struct state *state, str
 	sweep->maps = maps;
 	sweep->teller = teller;
 	sweep->state = state;
-	r = idle_new(maps, teller, &sweep->idle);
+	r = idle_new(maps, &sweep->idle);
 	r = r < 0 ? r : recall(sweep);
 	r = r < 0 ? r : maps_health(maps, &sweep->health);
 	if (r < 0) {

@@ -10,6 +10,7 @@
 #include "cleanup.h"
 #include "log.h"
 #include "maps.h"
+#include "proof.h"
 
 #define NAMES 256 /* of users kept; a power of two */
 #define NAME_KEPT_NS (300ULL * 1000000000)
@@ -31,8 +32,7 @@ struct teller {
 	bool begun; /* many things are told at once */
 	bool complained;
 	unsigned int minutes;
-	unsigned int ipv6_prefix;
-	char *cgroup_root;
+	struct subject_names names;
 	struct sw_rules rules;
 	struct user_name name[NAMES];
 };
@@ -43,7 +43,7 @@ int teller_new(const char *state_dir, struct teller **ret)
 
 	if (!teller)
 		return -ENOMEM;
-	teller->ipv6_prefix = 128;
+	teller->names = (struct subject_names){ .ipv6_prefix = 128, .hurried = true };
 	teller->state_dir = strdup(state_dir);
 	if (!teller->state_dir) {
 		free(teller);
@@ -61,23 +61,24 @@ void teller_free(struct teller *teller)
 		return;
 	if (teller->history)
 		history_close(teller->history);
-	free(teller->cgroup_root);
 	free(teller->state_dir);
 	free(teller);
 }
 
-int teller_follow(struct teller *teller, const struct sw_rules *rules, unsigned int ipv6_prefix,
-		  const char *cgroup_root)
+void teller_follow(struct teller *teller, const struct sw_rules *rules, unsigned int ipv6_prefix)
 {
-	char *copy = cgroup_root ? strdup(cgroup_root) : NULL;
-
-	if (cgroup_root && !copy)
-		return -ENOMEM;
-	free(teller->cgroup_root);
-	teller->cgroup_root = copy;
-	teller->ipv6_prefix = ipv6_prefix;
+	teller->names.ipv6_prefix = ipv6_prefix;
 	teller->rules = *rules;
-	return 0;
+}
+
+void teller_maps(struct teller *teller, struct maps *maps)
+{
+	teller->names.maps = maps;
+}
+
+const struct subject_names *teller_names(const struct teller *teller)
+{
+	return &teller->names;
 }
 
 /* ---- history ---- */
@@ -100,8 +101,11 @@ static void history_retry(struct teller *teller)
 {
 	int r = history_open(teller->state_dir, true, &teller->history);
 
-	if (r < 0) {
+	if (r < 0)
 		teller->history = NULL;
+	else
+		r = proof_begin(teller->history);
+	if (r < 0) {
 		history_lost(teller, r);
 		return;
 	}
@@ -187,6 +191,8 @@ void tell(struct teller *teller, int priority, const struct event_record *record
 	if (!complete.time_ms)
 		complete.time_ms = wall_ms(boot_ns());
 	r = history_add(teller->history, &complete);
+	if (r == 0 && complete.evidence)
+		r = proof_link(teller->history, complete.evidence);
 	if (r < 0)
 		history_lost(teller, r);
 }
@@ -201,7 +207,7 @@ static const char *user_name(struct teller *teller, const struct sw_subject *sub
 	uint64_t now_ns = boot_ns();
 
 	if (kept->until_ns <= now_ns || kept->uid != subject->uid) {
-		name = subject_name(subject);
+		name = subject_name(&teller->names, subject);
 		printable(kept->name, sizeof(kept->name), name ? name : "", sizeof(kept->name));
 		kept->uid = subject->uid;
 		kept->until_ns = now_ns + NAME_KEPT_NS;
@@ -214,7 +220,7 @@ static bool plain(const char *name)
 {
 	return *name && *name != '-' && *name != '@' &&
 	       !name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				  "0123456789._-@")];
+				  "0123456789._-@/~#:")];
 }
 
 static void name_user(struct teller *teller, const struct sw_subject *subject,
@@ -230,43 +236,62 @@ static void name_user(struct teller *teller, const struct sw_subject *subject,
 		snprintf(text->people, sizeof(text->people), "uid %u", subject->uid);
 		return;
 	}
-	snprintf(text->people, sizeof(text->people), "user %s (uid %u)", text->name, subject->uid);
+	snprintf(text->people, sizeof(text->people), "user %.63s (uid %u)", text->name,
+		 subject->uid);
 	if (plain(text->name))
-		snprintf(text->handle, sizeof(text->handle), "user:%s", text->name);
+		snprintf(text->handle, sizeof(text->handle), "user:%.63s", text->name);
 }
+
+static void name_address(struct teller *teller, const struct sw_subject *subject,
+			 struct subject_text *text)
+{
+	(void)teller, (void)subject;
+	snprintf(text->people, sizeof(text->people), "address %.500s", text->canonical + 3);
+}
+
+/* Without its name it is a number; a name that is none of a command's words is a number there. */
+static void name_place(struct teller *teller, const struct sw_subject *subject,
+		       struct subject_text *text)
+{
+	_cleanup_free_ char *name = subject_name(&teller->names, subject);
+	const char *path = strchr(text->canonical, ':') + 1;
+	struct subject_names numbers = {};
+
+	printable(text->name, sizeof(text->name), name ? name : "", sizeof(text->name));
+	if (!plain(path))
+		subject_format(&numbers, subject, text->handle);
+	if (subject->kind == SW_KIND_UNIT)
+		snprintf(text->people, sizeof(text->people), "unit %.500s", path);
+	else if (!subject->dir.inode)
+		snprintf(text->people, sizeof(text->people), "%.500s", text->name);
+	else
+		snprintf(text->people, sizeof(text->people), "folder %.500s",
+			 text->name[0] ? text->name : path);
+}
+
+static void (*const name_kind[SW_KINDS])(struct teller *teller, const struct sw_subject *subject,
+					 struct subject_text *text) = {
+	[SW_KIND_UID] = name_user,
+	[SW_KIND_UNIT] = name_place,
+	[SW_KIND_DIR] = name_place,
+	[SW_KIND_IP] = name_address,
+};
 
 void teller_subject(struct teller *teller, const struct sw_subject *subject,
 		    struct subject_text *ret)
 {
-	static const char *const kind_name[] = {
-		[SW_KIND_UID] = "user",
-		[SW_KIND_UNIT] = "unit",
-		[SW_KIND_IP] = "address",
-	};
 	struct subject_text text = {};
 	char raw[SUBJECT_LEN] = "";
-	const char *rest;
 
-	subject_format(subject, teller->ipv6_prefix, teller->cgroup_root, raw);
+	subject_format(&teller->names, subject, raw);
 	printable(text.canonical, sizeof(text.canonical), raw, sizeof(raw));
 	memcpy(text.handle, text.canonical, sizeof(text.handle));
-	rest = strchr(text.canonical, ':');
-
-	if (subject->kind == SW_KIND_UID)
-		name_user(teller, subject, &text);
+	if (subject->kind < SW_KINDS)
+		name_kind[subject->kind](teller, subject, &text);
 	else
-		snprintf(text.people, sizeof(text.people), "%s %.480s",
-			 subject->kind < SW_KINDS ? kind_name[subject->kind] : "subject",
-			 rest ? rest + 1 : text.canonical);
+		snprintf(text.people, sizeof(text.people), "subject %.500s", text.canonical);
 
 	*ret = text;
-}
-
-int teller_parse(const struct teller *teller, const char *canonical, struct sw_subject *ret)
-{
-	const char *hint;
-
-	return subject_parse(canonical, teller->ipv6_prefix, teller->cgroup_root, ret, &hint);
 }
 
 const struct sw_policy *teller_policy(const struct teller *teller, __u32 policy)

@@ -25,9 +25,10 @@ struct teller;
 
 int teller_new(const char *state_dir, struct teller **ret);
 void teller_free(struct teller *teller);
-/* What sentences say of policies from now on. `cgroup_root`: see subject.h; copied. */
-int teller_follow(struct teller *teller, const struct sw_rules *rules, unsigned int ipv6_prefix,
-		  const char *cgroup_root);
+/* What sentences say of policies from now on. */
+void teller_follow(struct teller *teller, const struct sw_rules *rules, unsigned int ipv6_prefix);
+/* Where the names of units and folders are from now on; borrowed. */
+void teller_maps(struct teller *teller, struct maps *maps);
 /* Opens the history if it is not open, and forgets: all but 200000 events, and what is older than 30
  * days. */
 void teller_each_minute(struct teller *teller);
@@ -57,15 +58,15 @@ void teller_end(struct teller *teller);
 /* A subject in every form that a sentence needs; all of it clean. */
 struct subject_text {
 	char canonical[SUBJECT_LEN]; /* "uid:1004" */
-	char name[64];		     /* "alice", or empty */
-	char people[SUBJECT_LEN];    /* "user alice (uid 1004)" */
+	char name[SUBJECT_LEN];	     /* "alice", "/var/www/shop", or empty */
+	char people[SUBJECT_LEN];    /* "user alice (uid 1004)", "folder /var/www/shop" */
 	char handle[SUBJECT_LEN];    /* for `smtpwall unblock`: "user:alice" */
 };
 void teller_subject(struct teller *teller, const struct sw_subject *subject,
 		    struct subject_text *ret);
 
-/* The other way: a canonical subject. As subject_parse(). */
-int teller_parse(const struct teller *teller, const char *canonical, struct sw_subject *ret);
+/* How it names them. */
+const struct subject_names *teller_names(const struct teller *teller);
 
 /* NULL if the rules have no such policy or limit (any more). They live until teller_follow. */
 const struct sw_policy *teller_policy(const struct teller *teller, __u32 policy);

@@ -7,23 +7,32 @@
 #include "ledger.h"
 #include "maps.h"
 #include "policy.h"
+#include "subject.h"
 
-static __always_inline struct sw_block *block_of(const struct sw_tag *tag, __u32 road)
+union block_key {
+	struct sw_uid_road uid;
+	struct sw_unit_road unit;
+	struct sw_dir_road dir;
+}; /* one place for all: our stack is short, here and elsewhere */
+
+/* The map, and the key in it, of the one in the tag as this kind. */
+static __always_inline void *block_map(const struct sw_tag *tag, __u32 kind, __u32 road,
+				       union block_key *key)
 {
-	union {
-		struct sw_uid_road uid;
-		struct sw_unit_road unit;
-	} key; /* one place for both: our stack is short, here and elsewhere */
-	struct sw_block *block;
-
-	if (tag->flags & SW_TAG_UNIT) {
-		key.unit = (struct sw_unit_road){ tag->unit, road };
-		block = bpf_map_lookup_elem(&unit_blocks, &key.unit);
-		barrier(); /* two calls: the kernel makes one with either map twice as dear */
-		return block;
+	switch (kind_of(tag, kind)) {
+	case SW_KIND_UNIT:
+		key->unit.unit = tag->unit;
+		key->unit.road = road;
+		return &unit_blocks;
+	case SW_KIND_DIR:
+		key->dir.dir = tag->dir;
+		key->dir.road = road;
+		return &dir_blocks;
+	default:
+		key->uid.uid = tag->uid;
+		key->uid.road = road;
+		return &uid_blocks;
 	}
-	key.uid = (struct sw_uid_road){ tag->uid, road };
-	return bpf_map_lookup_elem(&uid_blocks, &key.uid);
 }
 
 static __always_inline bool lasts(__u64 until_ns, __u64 now_ns)
@@ -31,16 +40,39 @@ static __always_inline bool lasts(__u64 until_ns, __u64 now_ns)
 	return until_ns == 0 || now_ns < until_ns;
 }
 
-static __always_inline bool is_allowed(const struct sw_tag *tag, __u64 now_ns)
+static __always_inline struct sw_block *block_of(const struct sw_tag *tag, __u32 kind, __u32 road)
 {
-	struct sw_allowance *allowance;
-	struct sw_unit unit = { tag->unit };
-	struct sw_uid uid = { tag->uid };
+	union block_key key = {};
 
-	if (tag->flags & SW_TAG_UNIT)
-		allowance = bpf_map_lookup_elem(&unit_allowed, &unit);
-	else
-		allowance = bpf_map_lookup_elem(&uid_allowed, &uid);
+	return bpf_map_lookup_elem(block_map(tag, kind, road, &key), &key);
+}
+
+/* By an allowance of who is in the tag, as this kind. */
+SUBPROGRAM int is_allowed(const struct sw_tag *tag, __u32 kind, __u64 now_ns)
+{
+	union {
+		struct sw_uid uid;
+		struct sw_unit unit;
+		struct sw_dir dir;
+	} key = {};
+	struct sw_allowance *allowance;
+
+	if (!tag)
+		return false;
+	switch (kind_of(tag, kind)) {
+	case SW_KIND_UNIT:
+		key.unit.unit = tag->unit;
+		allowance = bpf_map_lookup_elem(&unit_allowed, &key.unit);
+		break;
+	case SW_KIND_DIR:
+		key.dir = tag->dir;
+		allowance = bpf_map_lookup_elem(&dir_allowed, &key.dir);
+		break;
+	default:
+		key.uid.uid = tag->uid;
+		allowance = bpf_map_lookup_elem(&uid_allowed, &key.uid);
+		break;
+	}
 	return allowance && lasts(allowance->until_ns, now_ns);
 }
 
@@ -50,7 +82,7 @@ static __always_inline bool is_allowed(const struct sw_tag *tag, __u64 now_ns)
  * that would are still told.
  */
 static __always_inline bool block_holds(const struct sw_block *block, const struct sw_tag *tag,
-					bool enforce, __u64 now_ns)
+					__u32 kind, bool enforce, __u64 now_ns)
 {
 	if (!block->since_ns || !lasts(block->until_ns, now_ns))
 		return false;
@@ -58,7 +90,25 @@ static __always_inline bool block_holds(const struct sw_block *block, const stru
 		return true;
 	if (enforce && (block->flags & SW_BLOCK_OBSERVED))
 		return false;
-	return !(tag->flags & (SW_TAG_EXEMPT | SW_TAG_TO_EXEMPT)) && !is_allowed(tag, now_ns);
+	return !(tag->flags & (SW_TAG_EXEMPT | SW_TAG_TO_EXEMPT)) && !is_allowed(tag, kind, now_ns);
+}
+
+static __always_inline __u32 block_epoch_now(void)
+{
+	__u32 kernel = SW_EPOCH_KERNEL, hand = SW_EPOCH_HAND;
+	const __u32 *by_kernel = bpf_map_lookup_elem(&block_epoch, &kernel);
+	const __u32 *by_hand = bpf_map_lookup_elem(&block_epoch, &hand);
+
+	return (by_kernel ? *by_kernel : 0) + (by_hand ? *by_hand : 0);
+}
+
+static __always_inline void block_epoch_count(void)
+{
+	__u32 kernel = SW_EPOCH_KERNEL;
+	__u32 *epoch = bpf_map_lookup_elem(&block_epoch, &kernel);
+
+	if (epoch)
+		__sync_fetch_and_add(epoch, 1);
 }
 
 /*
@@ -68,44 +118,55 @@ static __always_inline bool block_holds(const struct sw_block *block, const stru
  */
 #define ARM_SPARES_SYN_NS 1000000000ULL
 
-static __always_inline bool arm_stops(const struct sw_tag *tag, bool opens, bool resets)
+SUBPROGRAM int arm_looks(struct sw_tag *tag, __u32 opens)
 {
-	struct sw_block *block = block_of(tag, tag->road);
-	__u64 now_ns;
-	bool enforce;
+	__u64 now_ns = bpf_ktime_get_boot_ns();
+	bool enforce = enforces(now_ns), any = false;
+	struct sw_block *block;
+	__u32 kind, epoch = block_epoch_now();
 
-	if (!block || resets)
+	if (!tag)
+		return true;
+	for (kind = 0; kind < SW_LOCAL_KINDS; kind++) {
+		block = is_subject(tag, kind) ? block_of(tag, kind, tag->road) : NULL;
+		if (!block)
+			continue;
+		barrier_var(block); /* or the checks become one, which Linux 6.1 does not follow */
+		any = true;
+		if (enforce && block_holds(block, tag, kind, enforce, now_ns))
+			return !(opens && now_ns - tag->admitted_ns < ARM_SPARES_SYN_NS);
+	}
+	if (!any)
+		tag->block_epoch = epoch + 1;
+	return false;
+}
+
+/* Nearly no session has a block, and none that had none gets one without a new epoch. */
+static __always_inline bool arm_stops(struct sw_tag *tag, bool opens, bool resets)
+{
+	if (resets || tag->block_epoch == block_epoch_now() + 1)
 		return false;
-	now_ns = bpf_ktime_get_boot_ns();
-	enforce = enforces(now_ns);
-	if (!enforce || !block_holds(block, tag, enforce, now_ns))
-		return false;
-	return !(opens && now_ns - tag->admitted_ns < ARM_SPARES_SYN_NS);
+	return arm_looks(tag, opens);
 }
 
 /* A block that another attempt of the same race has just set stays as it is. */
-static __always_inline bool already_set(const struct sw_tag *tag, const struct attempt *a,
-					bool enforce)
+static __always_inline bool already_set(const struct sw_tag *tag, __u32 kind,
+					const struct attempt *a, bool enforce)
 {
-	struct sw_block *block = block_of(tag, a->road);
+	struct sw_block *block = block_of(tag, kind, a->road);
 
 	return block && lasts(block->until_ns, a->now_ns) &&
 	       (!enforce || !(block->flags & SW_BLOCK_OBSERVED));
 }
 
-static __always_inline struct sw_block *block_new(const struct sw_tag *tag, __u32 road)
+static __always_inline struct sw_block *block_new(const struct sw_tag *tag, __u32 kind, __u32 road)
 {
-	struct sw_uid_road uid = { tag->uid, road };
-	struct sw_unit_road unit = { tag->unit, road };
+	union block_key key = {};
+	void *map = block_map(tag, kind, road, &key);
 
-	if (tag->flags & SW_TAG_UNIT) {
-		bpf_map_delete_elem(&unit_blocks, &unit);
-		bpf_map_update_elem(&unit_blocks, &unit, zeroes, BPF_NOEXIST);
-		return bpf_map_lookup_elem(&unit_blocks, &unit);
-	}
-	bpf_map_delete_elem(&uid_blocks, &uid);
-	bpf_map_update_elem(&uid_blocks, &uid, zeroes, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&uid_blocks, &uid);
+	bpf_map_delete_elem(map, &key);
+	bpf_map_update_elem(map, &key, zeroes, BPF_NOEXIST);
+	return bpf_map_lookup_elem(map, &key);
 }
 
 /* For how long, and how (SW_BLOCK_*). */
@@ -145,45 +206,46 @@ static __always_inline bool stays(const struct sw_block *old, const struct term 
 }
 
 /* Filled where it lies, for it is large for our stack; what has no `since_ns` is not there yet. */
-static __always_inline void block_fill(struct sw_block *block, const struct attempt *a,
-				       const struct sw_policy *policy, const struct outcome *o,
-				       const struct term *term)
+static __always_inline void block_fill(struct sw_block *block, const struct sw_tag *tag,
+				       const struct attempt *a, const struct sw_policy *policy,
+				       const struct outcome *o, const struct term *term)
 {
 	block->until_ns = term->until_ns;
 	block->flags = term->flags;
 	block->limit = o->limit;
+	block->evidence = tag->evidence;
 	block->policy = policy->id;
 	block->by = SW_BY_LIMIT;
 	barrier();
 	*(volatile __u64 *)&block->since_ns = a->now_ns;
 }
 
-/* On all roads of the policy. */
+/* On all roads of the policy, for the subject that the outcome is about. */
 SUBPROGRAM int block_set(const struct sw_tag *tag, const struct attempt *a,
 			 const struct outcome *o, __u32 enforce)
 {
 	const struct sw_policy *policy;
-	const struct sw_rules *rules;
 	struct sw_block *block;
 	struct term term;
 	__u32 road;
 
 	if (!tag || !a || !o)
 		return 0;
-	rules = rules_get(a->generation);
-	policy = rules ? policy_at(rules, tag->order) : NULL;
+	policy = policy_for(tag, o->kind, a->generation);
 	if (!policy)
 		return 0;
 	term = block_term(policy, a->now_ns, enforce);
 	for (road = 0; road < SW_ROADS; road++) {
-		if (!(policy->roads >> road & 1) || stays(block_of(tag, road), &term, a->now_ns))
+		if (!(policy->roads >> road & 1) ||
+		    stays(block_of(tag, o->kind, road), &term, a->now_ns))
 			continue;
-		block = block_new(tag, road);
+		block = block_new(tag, o->kind, road);
 		if (block)
-			block_fill(block, a, policy, o, &term);
+			block_fill(block, tag, a, policy, o, &term);
 		else
 			health_count(block_overflow);
 	}
+	block_epoch_count();
 	return 0;
 }
 

@@ -12,14 +12,16 @@
 #include "maps.h"
 #include "policy.h"
 
-static __always_inline void destination_key(const struct sw_tag *tag, __u32 policy,
+static __always_inline void destination_key(const struct sw_tag *tag, __u32 kind, __u32 policy,
 					    const struct sw_ip *address,
 					    struct sw_destination_key *key)
 {
-	bool unit = tag->flags & SW_TAG_UNIT;
+	struct whom whom = whom_of(tag, kind);
 
-	key->kind = unit ? SW_KIND_UNIT : SW_KIND_UID;
-	key->id = unit ? tag->unit : tag->uid;
+	key->id = whom.id;
+	key->device = whom.device;
+	key->uid = whom.uid;
+	key->kind = kind_of(tag, kind);
 	key->policy = policy;
 	__builtin_memcpy(key->addr, address->addr, sizeof(key->addr));
 }
@@ -39,21 +41,20 @@ static __always_inline bool asks_for_destination(const struct sw_limit *limit,
  * For which cells is it new? A set: bit 1 << cell. With `note` it is new for them no longer. Two
  * first connections at the same moment may both count: high, not low.
  */
-SUBPROGRAM __u32 destination_cells(const struct sw_tag *tag, const struct attempt *a, __u32 note)
+SUBPROGRAM __u32 destination_cells(const struct sw_tag *tag, const struct attempt *a, __u32 kind,
+				   __u32 note)
 {
 	struct sw_destination_key key;
 	const struct sw_policy *policy;
-	const struct sw_rules *rules;
 	struct sw_destination *to;
 	__u32 cells = 0, i;
 
 	if (!tag || !a)
 		return 0;
-	rules = rules_get(a->generation);
-	policy = rules ? policy_at(rules, tag->order) : NULL;
-	if (!policy)
+	policy = policy_for(tag, kind, a->generation);
+	if (!policy || !(policy->metrics & 1 << SW_METRIC_DESTINATIONS))
 		return 0;
-	destination_key(tag, policy->id, &a->daddr, &key);
+	destination_key(tag, kind, policy->id, &a->daddr, &key);
 	if (note) /* only who is admitted gets a row: what is refused pushes nobody out */
 		bpf_map_update_elem(&destinations, &key, zeroes, BPF_NOEXIST);
 	to = bpf_map_lookup_elem(&destinations, &key);
@@ -72,13 +73,13 @@ SUBPROGRAM __u32 destination_cells(const struct sw_tag *tag, const struct attemp
 }
 
 /* For the ledger: is it the first time that the subject sends there? */
-SUBPROGRAM int destination_is_new(const struct sw_tag *tag, const struct sw_ip *address)
+SUBPROGRAM int destination_is_new(const struct sw_tag *tag, const struct sw_ip *address, __u32 kind)
 {
 	struct sw_destination_key key;
 
 	if (!tag || !address)
 		return false;
-	destination_key(tag, 0, address, &key);
+	destination_key(tag, kind, 0, address, &key);
 	return !bpf_map_lookup_elem(&acquaintances, &key) &&
 	       bpf_map_update_elem(&acquaintances, &key, zeroes, BPF_NOEXIST) == 0;
 }

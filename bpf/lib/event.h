@@ -4,6 +4,7 @@
 #define SMTPWALL_EVENT_H
 
 #include "maps.h"
+#include "subject.h"
 
 #define TOLD_EVERY_NS 1000000000ULL
 
@@ -14,12 +15,13 @@
 struct attempt {
 	struct sw_ip daddr __attribute__((aligned(8)));
 	__u64 now_ns;
-	__u64 n; /* how many of `metric` */
+	__u32 n; /* how many of `metric` */
 	__u32 generation;
 	__u16 port;  /* host order */
 	__u8 metric; /* enum sw_metric, or METRIC_ESTIMATED */
 	__u8 road;   /* enum sw_road */
-	__u8 new_to; /* of a connection: cells to which its destination is new */
+	/* Of a connection, by kind of subject: cells to which its destination is new. */
+	__u8 new_to[SW_LOCAL_KINDS];
 };
 
 /* Why an attempt is, or would be, refused; and what was near. */
@@ -29,17 +31,31 @@ struct outcome {
 	__u64 max;
 	__u32 policy;
 	__u8 reason; /* enum sw_reason */
-	bool tell;   /* the last one was told long enough ago */
-	bool shared; /* the shared windows decided: others may have filled them */
+	__u8 kind;   /* enum sw_kind: as whom it is judged here */
+	__u8 weight; /* how grave the refusal is; 0: nothing refuses it, nor would */
+	__u8 how[SW_LOCAL_KINDS]; /* PARTY_*: how each kind's policy judges */
+	bool before;  /* something was in the windows already */
+	bool over;    /* it is refused, or would be */
+	bool trips;   /* it is the first that is over since one was admitted */
+	bool tell;    /* the last one was told long enough ago */
+	bool shared;  /* the shared windows decided: others may have filled them */
 };
 
-static __always_inline void event_subject(const struct sw_tag *tag, struct sw_subject *subject)
+static __always_inline void event_subject(const struct sw_tag *tag, __u32 kind,
+					  struct sw_subject *subject)
 {
-	bool unit = tag->flags & SW_TAG_UNIT;
-
-	subject->kind = unit ? SW_KIND_UNIT : SW_KIND_UID;
-	subject->uid = unit ? 0 : tag->uid;
-	subject->unit = unit ? tag->unit : 0;
+	subject->kind = kind_of(tag, kind);
+	switch (subject->kind) {
+	case SW_KIND_UNIT:
+		subject->unit = tag->unit;
+		break;
+	case SW_KIND_DIR:
+		subject->dir = tag->dir;
+		break;
+	default:
+		subject->uid = tag->uid;
+		break;
+	}
 }
 
 SUBPROGRAM int tell(__u32 type, const struct sw_tag *tag, const struct attempt *a,
@@ -56,10 +72,11 @@ SUBPROGRAM int tell(__u32 type, const struct sw_tag *tag, const struct attempt *
 	}
 	__builtin_memset(event, 0, sizeof(*event));
 	event->time_ns = a->now_ns;
-	event_subject(tag, &event->subject);
+	event_subject(tag, o->kind, &event->subject);
 	event->limit = o->limit;
 	event->used = o->used;
 	event->max = o->max;
+	event->evidence = tag->evidence;
 	event->policy = o->policy;
 	event->type = type;
 	event->reason = o->reason;

@@ -18,10 +18,10 @@
 
 #include "kernel.h"
 #include "maps.h"
+#include "place.h"
 #include "policy.h"
 
 #define NAMESPACES_MAX 33 /* the kernel nests user namespaces at most 32 deep */
-#define CGROUPS_MAX 32
 
 /* The user namespace right below the machine's, or NULL if there is none above. */
 static __always_inline struct user_namespace *outermost_below(struct user_namespace *ns,
@@ -80,11 +80,11 @@ static __always_inline bool owned_by_root(struct cgroup *cgroup)
 }
 
 /*
- * The unit of a task: the root of its cgroup namespace (a container sees nothing above, and may
- * make what it likes below), else the nearest ancestor whose directory root owns (a user may
- * make scopes below).
+ * The cgroup that a task is a unit by: the root of its cgroup namespace (a container sees nothing
+ * above, and may make what it likes below), else the nearest ancestor whose directory root owns (a
+ * user may make scopes below).
  */
-static __always_inline __u64 unit_of(struct task_struct *task)
+static __always_inline struct cgroup *unit_of(struct task_struct *task)
 {
 	struct cgroup *cgroup = BPF_CORE_READ(task, nsproxy, cgroup_ns, root_cset, dfl_cgrp);
 	struct cgroup *parent;
@@ -92,23 +92,22 @@ static __always_inline __u64 unit_of(struct task_struct *task)
 
 	/* What was delegated to it is one unit, whatever namespaces it makes of parts of that. */
 	for (i = 0; i < CGROUPS_MAX && !owned_by_root(cgroup); i++) {
-		parent = (void *)BPF_CORE_READ(cgroup, self.parent);
+		parent = parent_of(cgroup);
 		if (!parent || owned_by_root(parent))
 			break;
 		cgroup = parent;
 	}
-	if (BPF_CORE_READ(cgroup, self.parent))
-		return BPF_CORE_READ(cgroup, kn, id);
+	if (parent_of(cgroup))
+		return cgroup;
 
 	cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
 	for (i = 0; i < CGROUPS_MAX && !owned_by_root(cgroup); i++) {
-		/* `self` is the first member of struct cgroup in every kernel. */
-		parent = (void *)BPF_CORE_READ(cgroup, self.parent);
+		parent = parent_of(cgroup);
 		if (!parent)
 			break;
 		cgroup = parent;
 	}
-	return BPF_CORE_READ(cgroup, kn, id);
+	return cgroup;
 }
 
 static __always_inline void nobody(struct sw_tag *tag)
@@ -148,40 +147,58 @@ SUBPROGRAM int identify_task(struct sw_tag *tag)
 	if (in_container_of_root(task, control))
 		tag->flags |= SW_TAG_FOREIGN | SW_TAG_UNIT;
 	tag->uid = person_of(tag->uid);
-	if (tag->flags & SW_TAG_UNIT)
-		tag->unit = unit_of(task);
 	return 0;
 }
 
-#define TAG_WHO (SW_TAG_UNIT | SW_TAG_FOREIGN | SW_TAG_NETNS)
+/* What is dear to find: for a container it says who it is, for others only SMTP needs it. */
+static __always_inline void locate(struct sw_tag *tag, struct whereabouts *w, bool smtp)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	const struct sw_control *control = control_get();
+
+	if (!control || tag->uid == SW_UID_OVERFLOW)
+		return;
+	if (smtp || (tag->flags & SW_TAG_UNIT))
+		find_unit(tag, (__u64)unit_of(task), control->generation);
+	if (smtp)
+		find_folder(tag, w, control->generation, bpf_ktime_get_boot_ns());
+}
+
+#define TAG_WHO (SW_TAG_UNIT | SW_TAG_FOREIGN | SW_TAG_NETNS | SW_TAG_DIR | SW_TAG_SITE)
 
 static __always_inline void identity_copy(struct sw_tag *to, const struct sw_tag *from)
 {
 	to->uid = from->uid;
 	to->gid = from->gid;
 	to->unit = from->unit;
+	to->cgroup = from->cgroup;
+	to->dir = from->dir;
+	to->place = from->place;
 	to->flags = from->flags & TAG_WHO;
 }
 
-static __always_inline void identify_caller(struct sw_tag *tag, struct bpf_sock_addr *ctx)
+static __always_inline void identify_caller(struct sw_tag *tag, struct bpf_sock_addr *ctx,
+					    struct whereabouts *w, bool smtp)
 {
 	const struct sw_control *control = control_get();
 
 	identify_task(tag);
+	locate(tag, w, smtp);
 	if (control && bpf_get_netns_cookie(ctx) != control->netns_cookie)
 		tag->flags |= SW_TAG_NETNS;
 }
 
 /* The first subflow leaves its sender on the MPTCP socket, where the later ones find it. */
 static __always_inline void identify_subflow(struct sw_tag *tag, struct bpf_sock_addr *ctx,
-					     struct mptcp_sock *whole)
+					     struct mptcp_sock *whole, struct whereabouts *w,
+					     bool smtp)
 {
 	bool first = BPF_CORE_READ(whole, first) == (void *)ctx->sk;
 	struct sw_tag *kept =
 		bpf_sk_storage_get(&tags, whole, NULL, first ? BPF_SK_STORAGE_GET_F_CREATE : 0);
 
 	if (first)
-		identify_caller(tag, ctx);
+		identify_caller(tag, ctx, w, smtp);
 	if (kept && first)
 		identity_copy(kept, tag);
 	else if (kept)
@@ -199,17 +216,18 @@ static __always_inline struct mptcp_sock *mptcp_of(struct bpf_sock_addr *ctx)
 	return bpf_skc_to_mptcp_sock(ctx->sk);
 }
 
-/* Fills who is behind the attempt into a tag that is zeroed. */
-SUBPROGRAM int identify(struct sw_tag *tag, struct bpf_sock_addr *ctx)
+/* Fills who is behind the attempt into a tag that is zeroed, and, for SMTP, where he is. */
+SUBPROGRAM int identify(struct sw_tag *tag, struct bpf_sock_addr *ctx, struct whereabouts *w,
+			__u32 smtp)
 {
 	struct mptcp_sock *whole = mptcp_of(ctx);
 
-	if (!tag)
+	if (!tag || !w)
 		return 0;
 	if (whole)
-		identify_subflow(tag, ctx, whole);
+		identify_subflow(tag, ctx, whole, w, smtp);
 	else
-		identify_caller(tag, ctx);
+		identify_caller(tag, ctx, w, smtp);
 	return 0;
 }
 

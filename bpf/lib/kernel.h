@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The few kernel structures that identity walks, declared by hand: only the members that are
+ * The few kernel structures that identity and evidence walk, declared by hand: only the members that are
  * read, relocated to the running kernel at load (CO-RE).
  */
 #ifndef SMTPWALL_KERNEL_TYPES_H
@@ -58,6 +58,7 @@ struct kernfs_iattrs {
 
 struct kernfs_node {
 	__u64 id;
+	const char *name;
 	struct kernfs_iattrs *iattr;
 };
 
@@ -95,6 +96,58 @@ struct sock_common {
 	possible_net_t skc_net;
 };
 
+struct super_block {
+	__u32 s_dev;
+};
+
+struct inode {
+	unsigned long i_ino;
+};
+
+struct hlist_bl_node {
+	struct hlist_bl_node **pprev;
+};
+
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct hlist_bl_node d_hash;
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct inode *d_inode;
+	struct super_block *d_sb;
+};
+
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
+struct fs_struct {
+	struct path pwd;
+};
+
+struct file {
+	struct path f_path;
+};
+
+struct mm_struct {
+	unsigned long arg_start, arg_end;
+	struct file *exe_file;
+};
+
 struct mptcp_sock {
 	struct sock *first;
 };
@@ -107,6 +160,9 @@ struct task_struct {
 	struct nsproxy *nsproxy;
 	struct css_set *cgroups;
 	struct pid *thread_pid;
+	struct task_struct *real_parent;
+	struct fs_struct *fs;
+	struct mm_struct *mm;
 };
 
 struct tcp_sock;

@@ -9,9 +9,11 @@
 #include <bpf/bpf_endian.h>
 
 #include "maps.h"
+#include "subject.h"
 
-/* New rows are copies of this; the largest value is a row of windows. Too large for the stack. */
-static const __u8 zeroes[sizeof(struct sw_windows)] __attribute__((aligned(8)));
+/* New rows are copies of this; the largest is one of evidence. Too large for the stack. */
+static const __u8 zeroes[sizeof(struct sw_evidence)] __attribute__((aligned(8)));
+_Static_assert(sizeof(zeroes) >= sizeof(struct sw_windows), "new rows are copies of it");
 
 static __always_inline struct sw_ledger *ledger_row(void *ledger, const void *key, __u64 now_ns)
 {
@@ -26,30 +28,36 @@ static __always_inline struct sw_ledger *ledger_row(void *ledger, const void *ke
 	return row;
 }
 
-static __always_inline struct sw_ledger *ledger_of_uid(__u32 uid, __u64 now_ns)
+/* Of the one in the tag, as this kind. */
+static __always_inline struct sw_ledger *ledger_of(const struct sw_tag *tag, __u32 kind,
+						   __u64 now_ns)
 {
-	struct sw_uid key = { uid };
-	struct sw_ledger *row = ledger_row(&uid_ledger, &key, now_ns);
-
-	if (row)
-		return row;
-	health_count(ledger_overflow);
-	key.uid = SW_UID_OVERFLOW;
-	return bpf_map_lookup_elem(&uid_ledger, &key);
-}
-
-static __always_inline struct sw_ledger *ledger_of(const struct sw_tag *tag, __u64 now_ns)
-{
-	struct sw_unit unit = { tag->unit };
+	union {
+		struct sw_uid uid;
+		struct sw_unit unit;
+		struct sw_dir dir;
+	} key; /* one place for all: our stack is short */
 	struct sw_ledger *row;
 
-	if (!(tag->flags & SW_TAG_UNIT))
-		return ledger_of_uid(tag->uid, now_ns);
-	row = ledger_row(&unit_ledger, &unit, now_ns);
+	switch (kind_of(tag, kind)) {
+	case SW_KIND_UNIT:
+		key.unit = (struct sw_unit){ tag->unit };
+		row = ledger_row(&unit_ledger, &key.unit, now_ns);
+		break;
+	case SW_KIND_DIR:
+		key.dir = tag->dir;
+		row = ledger_row(&dir_ledger, &key.dir, now_ns);
+		break;
+	default:
+		key.uid = (struct sw_uid){ tag->uid };
+		row = ledger_row(&uid_ledger, &key.uid, now_ns);
+		break;
+	}
 	if (row)
 		return row;
 	health_count(ledger_overflow);
-	return ledger_of_uid(SW_UID_OVERFLOW, now_ns);
+	key.uid = (struct sw_uid){ SW_UID_OVERFLOW };
+	return bpf_map_lookup_elem(&uid_ledger, &key.uid);
 }
 
 /* A mask, in network order. */

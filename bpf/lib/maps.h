@@ -112,6 +112,36 @@ struct {
 	__array(values, struct networks_inner);
 } networks MAP;
 
+struct units_inner {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct sw_cgroup);
+	__type(value, struct sw_unit_match);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, SW_GENERATIONS);
+	__type(key, __u32);
+	__array(values, struct units_inner);
+} units MAP;
+
+struct places_inner {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 131072);
+	__type(key, struct sw_dir);
+	__type(value, struct sw_place);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, SW_GENERATIONS);
+	__type(key, __u32);
+	__array(values, struct places_inner);
+} places MAP;
+
 /* The machine's own addresses, of every interface; the daemon keeps them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -143,6 +173,23 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 65536);
+	__type(key, struct sw_dir);
+	__type(value, struct sw_ledger);
+} dir_ledger MAP;
+
+/* How many rows of dir_ledger a user has made, of SW_DIRS_OF_UID. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct sw_uid);
+	__type(value, __u64);
+} dir_quotas MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
 	__type(key, struct sw_ip);
 	__type(value, struct sw_ledger);
 } ip_ledger MAP;
@@ -159,28 +206,20 @@ struct {
 /* ---- windows ---- */
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 131072);
-	__type(key, struct sw_uid_policy);
-	__type(value, struct sw_windows);
-} uid_windows MAP;
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 32768);
-	__type(key, struct sw_unit_policy);
-	__type(value, struct sw_windows);
-} unit_windows MAP;
-
-/* For whom the maps above had no room: shared by all of them, by policy and road. */
-struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, SW_POLICIES *SW_ROADS);
+	__uint(max_entries, 1);
 	__type(key, __u32);
+	__type(value, struct sw_judgement);
+} judgement MAP;
+
+/* One map for all kinds: rows of several are looked at together. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, struct sw_windows_key);
 	__type(value, struct sw_windows);
-} overflow_windows MAP;
+} windows MAP;
 
 /* ---- blocks and allowances ---- */
 
@@ -204,9 +243,24 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 65536);
+	__type(key, struct sw_dir_road);
+	__type(value, struct sw_block);
+} dir_blocks MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
 	__type(key, struct sw_ip_road);
 	__type(value, struct sw_block);
 } ip_blocks MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SW_EPOCHS);
+	__type(key, __u32);
+	__type(value, __u32);
+} block_epoch MAP;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -224,6 +278,40 @@ struct {
 	__type(value, struct sw_allowance);
 } unit_allowed MAP;
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct sw_dir);
+	__type(value, struct sw_allowance);
+} dir_allowed MAP;
+
+/* ---- evidence and names ---- */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 32768);
+	__type(key, struct sw_evidence_key);
+	__type(value, struct sw_evidence);
+} evidence MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct sw_dir);
+	__type(value, struct sw_name);
+} dir_names MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct sw_unit);
+	__type(value, struct sw_name);
+} unit_names MAP;
+
 /* ---- sockets ---- */
 
 struct {
@@ -232,6 +320,14 @@ struct {
 	__type(key, int);
 	__type(value, struct sw_tag);
 } tags MAP;
+
+/* The tag of an attempt whose socket has no room for one, by thread id, while it is judged. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct sw_tag);
+} untagged MAP;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -271,12 +367,13 @@ struct {
 	__type(value, struct sw_live);
 } live MAP;
 
-/* How many blocks policies made in the last hour, in cell 0 (rules.max_blocks_per_hour). */
+/* How many blocks policies made in the last hour (rules.max_blocks_per_hour); by kind, for who makes
+ * folders makes blocks, and must not use up what guards the users. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, SW_LOCAL_KINDS);
 	__type(key, __u32);
-	__type(value, struct sw_windows);
+	__type(value, struct sw_guard);
 } guard MAP;
 
 /* First packets of connections without a tag, so that a retransmission is not a new one. LRU
@@ -304,6 +401,27 @@ static __always_inline struct sw_control *control_get(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&control, &zero);
+}
+
+/*
+ * Another version of the programs took over, and what its maps hold is carried into ours: nothing
+ * may change them meanwhile, and nothing is judged by half of them. Nobody is refused for it
+ * either: TCP sends again what was dropped. It has an end of its own, should who carries die.
+ */
+SUBPROGRAM int is_held(void)
+{
+	const struct sw_control *control = control_get();
+	__u32 until_s = control ? control->held_until_s : 0;
+
+	return until_s && bpf_ktime_get_boot_ns() < until_s * 1000000000ULL;
+}
+
+/* As above, where nearly always nothing is held and it must not cost. */
+static __always_inline bool may_be_held(void)
+{
+	const struct sw_control *control = control_get();
+
+	return control && control->held_until_s;
 }
 
 static __always_inline struct sw_health *health_get(void)

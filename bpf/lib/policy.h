@@ -11,6 +11,7 @@
 
 #include "event.h"
 #include "maps.h"
+#include "subject.h"
 
 /* One step of a binary search, without a branch (see sw_less_mask). */
 static __always_inline __u32 step_if(const __u32 *start, __u32 at, __u32 step, __u32 mask, __u32 id)
@@ -150,6 +151,15 @@ static __always_inline const struct sw_policy *policy_at(const struct sw_rules *
 	return &rules->policy[order & SW_POLICIES];
 }
 
+/* The policy that judges the one in the tag as this kind, or NULL. */
+static __always_inline const struct sw_policy *policy_for(const struct sw_tag *tag, __u32 kind,
+							  __u32 generation)
+{
+	const struct sw_rules *rules = rules_get(generation);
+
+	return rules && kind < SW_LOCAL_KINDS ? policy_at(rules, tag->order[kind]) : NULL;
+}
+
 /* What a session's packets are looked at for. */
 static __always_inline __u32 follow_flags(const struct sw_policy *policy)
 {
@@ -174,33 +184,109 @@ SUBPROGRAM __u64 on_road(const struct sw_rules *rules, __u64 set, __u32 road)
 	return rules ? set & ~SW_EXEMPT_BIT & rules->on_road[road & (SW_ROADS - 1)] : 0;
 }
 
+/* Subprograms with the values as arguments for the same reason as users_search(). */
+SUBPROGRAM int unit_copy(const struct sw_unit_match *from, struct sw_unit_match *to)
+{
+	if (!from || !to)
+		return false;
+	*to = *from;
+	return true;
+}
+
+SUBPROGRAM int place_copy(const struct sw_place *from, struct sw_place *to)
+{
+	if (!from || !to)
+		return false;
+	*to = *from;
+	return true;
+}
+
+/* What is known of a cgroup, or folder, itself. False, and nothing in `ret`: nothing. */
+SUBPROGRAM int unit_find(__u32 generation, const struct sw_cgroup *cgroup,
+			 struct sw_unit_match *ret)
+{
+	__u32 slot = generation % SW_GENERATIONS;
+	void *inner = bpf_map_lookup_elem(&units, &slot);
+	struct sw_cgroup key;
+
+	if (!inner || !cgroup || !ret)
+		return false;
+	key = *cgroup;
+	return unit_copy(bpf_map_lookup_elem(inner, &key), ret);
+}
+
+SUBPROGRAM int place_find(__u32 generation, const struct sw_dir *dir, struct sw_place *ret)
+{
+	__u32 slot = generation % SW_GENERATIONS;
+	void *inner = bpf_map_lookup_elem(&places, &slot);
+	struct sw_dir key;
+
+	if (!inner || !dir || !ret)
+		return false;
+	key = *dir;
+	return place_copy(bpf_map_lookup_elem(inner, &key), ret);
+}
+
+/* Policies that match by whoever it is, SW_EXEMPT_BIT among them. */
+static __always_inline __u64 person_set(const struct sw_tag *tag, const struct sw_rules *rules,
+					__u32 generation)
+{
+	__u64 set;
+
+	if ((tag->flags & SW_TAG_UNIT) || tag->uid == SW_UID_OVERFLOW)
+		return rules->anyone;
+	set = users_find(generation, tag->uid) | groups_find(generation, tag->gid);
+	if (tag->flags & (SW_TAG_FOREIGN | SW_TAG_NETNS))
+		set &= ~SW_EXEMPT_BIT;
+	return set;
+}
+
+/* And of those the ones that match by where it is, too. */
+static __always_inline __u64 matching_set(const struct sw_tag *tag, const struct sw_rules *rules,
+					  __u32 generation)
+{
+	__u64 set = person_set(tag, rules, generation);
+	struct sw_cgroup cgroup = { tag->cgroup };
+	struct sw_unit_match unit = {};
+	struct sw_place place = {};
+	struct sw_dir dir = tag->place;
+
+	unit_find(generation, &cgroup, &unit);
+	if (dir.inode)
+		place_find(generation, &dir, &place);
+	set = (set & (unit.set | rules->any_unit | SW_EXEMPT_BIT)) | (unit.set & SW_EXEMPT_BIT);
+	return set & (place.set | rules->any_dir | SW_EXEMPT_BIT);
+}
+
 /*
- * Finds the policy for who is in the tag, on its road, and keeps the answer there until the
+ * Finds the policies for who is in the tag, on its road, and keeps the answer there until the
  * generation changes.
  */
 SUBPROGRAM int policy_resolve(struct sw_tag *tag, const struct attempt *a)
 {
 	const struct sw_rules *rules;
-	__u32 flags;
-	__u64 set;
+	__u32 flags, kind;
+	__u64 set, mine;
 
 	if (!tag || !a)
 		return 0;
 	rules = rules_get(a->generation);
 	if (!rules)
 		return 0;
-	if ((tag->flags & SW_TAG_UNIT) || tag->uid == SW_UID_OVERFLOW)
-		set = rules->anyone;
-	else
-		set = users_find(a->generation, tag->uid) | groups_find(a->generation, tag->gid);
-	flags = tag->flags & ~(SW_TAG_EXEMPT | SW_TAG_WEIGHED | SW_TAG_COUNTED | SW_TAG_SPREADS | SW_TAG_COUNTS_TLS);
-	if ((set & SW_EXEMPT_BIT) && !(flags & (SW_TAG_FOREIGN | SW_TAG_NETNS)))
+	set = matching_set(tag, rules, a->generation);
+	flags = tag->flags & ~(SW_TAG_EXEMPT | SW_TAG_WEIGHED | SW_TAG_COUNTED | SW_TAG_SPREADS |
+			       SW_TAG_COUNTS_TLS);
+	if (set & SW_EXEMPT_BIT)
 		flags |= SW_TAG_EXEMPT;
 	set = on_road(rules, set, a->road);
-	tag->order = set ? first_of(set) : SW_POLICIES;
+	for (kind = 0; kind < SW_LOCAL_KINDS; kind++) {
+		mine = answers_for(tag, kind) ? set & rules->judges[kind] : 0;
+		tag->order[kind] = mine ? first_of(mine) : SW_POLICIES;
+		flags |= follow_flags(policy_at(rules, tag->order[kind]));
+	}
 	/* In one store: the session's other direction, on another CPU, must not find it half made
 	 * and take the exempt for one who is not. */
-	tag->flags = flags | follow_flags(policy_at(rules, tag->order));
+	tag->flags = flags;
 	tag->generation = a->generation;
 	return 0;
 }

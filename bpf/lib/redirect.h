@@ -28,10 +28,10 @@ static __always_inline bool is_bound(const struct bpf_sock *sk)
 
 /* Where to; false: it cannot be redirected. */
 static __always_inline bool redirect_target(struct bpf_sock *sk, const struct sw_tag *tag,
-					    const struct attempt *a, struct sw_endpoint *ret)
+					    const struct attempt *a, __u32 kind,
+					    struct sw_endpoint *ret)
 {
-	const struct sw_rules *rules = rules_get(a->generation);
-	const struct sw_policy *policy = rules ? policy_at(rules, tag->order) : NULL;
+	const struct sw_policy *policy = policy_for(tag, kind, a->generation);
 
 	if (!policy || (tag->flags & SW_TAG_NETNS) || is_bound(sk))
 		return false;
@@ -49,12 +49,14 @@ static __always_inline bool redirect_target(struct bpf_sock *sk, const struct sw
  * Leads the attempt to the relay: from here on it is a session on the road `relay`, which other
  * policies may limit. False: it has to be refused.
  */
-static __always_inline bool redirect(struct bpf_sock *sk, struct sw_tag *tag, struct attempt *a)
+static __always_inline bool redirect(struct bpf_sock *sk, struct sw_tag *tag, struct attempt *a,
+				     struct outcome *o)
 {
 	struct sw_endpoint to;
 
-	if (!redirect_target(sk, tag, a, &to)) {
+	if (!redirect_target(sk, tag, a, o->kind, &to)) {
 		count_verdict(tag, a, true, true);
+		o->over = true;
 		return false;
 	}
 	__builtin_memcpy(tag->asked, a->daddr.addr, sizeof(tag->asked));
@@ -62,7 +64,8 @@ static __always_inline bool redirect(struct bpf_sock *sk, struct sw_tag *tag, st
 	__builtin_memcpy(a->daddr.addr, to.addr, sizeof(a->daddr.addr));
 	a->port = to.port;
 	a->road = SW_ROAD_RELAY;
-	if (judge(tag, a) != FATE_PASS)
+	*o = (struct outcome){};
+	if (judge(tag, a, o) != FATE_PASS)
 		return false;
 	tag->flags |= SW_TAG_REDIRECTED;
 	return true;

@@ -25,6 +25,8 @@
 #define SW_PIN_CLSACT "links/clsact_%u"		  /* marks: our filter is on this interface */
 #define SW_PIN_CLSACT_OURS "links/clsact_made_%u" /* and: the qdisc is ours too */
 #define SW_PIN_RETIRE "retire"
+#define SW_PIN_WHERE "where" /* tells a folder's struct sw_dir (see sw_where) */
+#define SW_PIN_NEXT "next" /* the maps of a version that takes over, until they are the maps */
 
 /* Our clsact filters where the kernel has no TCX: a preference and handle nobody else uses. */
 #define SW_TC_PRIORITY 25

@@ -10,30 +10,25 @@
 #define UNIT 0x100000001ULL
 #define POLICY 99
 
-static int windows_map(enum sw_kind kind)
-{
-	static int uid, unit;
-
-	if (!uid) {
-		uid = world_map("uid_windows");
-		unit = world_map("unit_windows");
-	}
-	return kind == SW_KIND_UNIT ? unit : uid;
-}
-
-union key {
-	struct sw_uid_policy uid;
-	struct sw_unit_policy unit;
+static const struct sw_windows_key of_kind[SW_LOCAL_KINDS] = {
+	[SW_KIND_UID] = { .id = UID, .policy = POLICY, .kind = SW_KIND_UID },
+	[SW_KIND_UNIT] = { .id = UNIT, .policy = POLICY, .kind = SW_KIND_UNIT },
+	[SW_KIND_DIR] = { .id = UNIT, .device = 2, .policy = POLICY, .kind = SW_KIND_DIR },
 };
 
-static union key key_of(enum sw_kind kind, enum sw_road road)
+static int windows_map(void)
 {
-	union key key = {};
+	static int map;
 
-	if (kind == SW_KIND_UNIT)
-		key.unit = (struct sw_unit_policy){ UNIT, POLICY, road };
-	else
-		key.uid = (struct sw_uid_policy){ UID, POLICY, road };
+	map = map ? map : world_map("windows");
+	return map;
+}
+
+static struct sw_windows_key key_of(enum sw_kind kind, enum sw_road road)
+{
+	struct sw_windows_key key = of_kind[kind];
+
+	key.road = road;
 	return key;
 }
 
@@ -51,17 +46,17 @@ static struct sw_windows row_with(int i, __u64 newest, __u64 total)
 
 static void put(enum sw_kind kind, enum sw_road road, const struct sw_windows *row)
 {
-	union key key = key_of(kind, road);
+	struct sw_windows_key key = key_of(kind, road);
 
-	CHECK_EQ(bpf_map_update_elem(windows_map(kind), &key, row, BPF_ANY), 0);
+	CHECK_EQ(bpf_map_update_elem(windows_map(), &key, row, BPF_ANY), 0);
 }
 
 static bool is_there(enum sw_kind kind, enum sw_road road)
 {
-	union key key = key_of(kind, road);
+	struct sw_windows_key key = key_of(kind, road);
 	struct sw_windows row;
 
-	return bpf_map_lookup_elem(windows_map(kind), &key, &row) == 0 && CHECK_EQ(row.dead, 0);
+	return bpf_map_lookup_elem(windows_map(), &key, &row) == 0 && CHECK_EQ(row.dead, 0);
 }
 
 static int retire(const struct sw_retire *order, size_t size)
@@ -74,12 +69,9 @@ static int retire(const struct sw_retire *order, size_t size)
 static int retire_row(enum sw_kind kind, enum sw_road road, __u64 now_ns, bool only_idle)
 {
 	const struct sw_retire order = {
-		.kind = kind,
-		.only_idle = only_idle,
 		.now_ns = now_ns,
-		.id = kind == SW_KIND_UNIT ? UNIT : UID,
-		.policy = POLICY,
-		.road = road,
+		.only_idle = only_idle,
+		.key = key_of(kind, road),
 	};
 
 	return retire(&order, sizeof(order));
@@ -132,19 +124,23 @@ TEST(a_row_goes_busy_or_not_when_it_must)
 	CHECK(!is_there(SW_KIND_UID, SW_ROAD_DIRECT));
 }
 
-TEST(units_have_rows_of_their_own)
+TEST(every_kind_has_rows_of_its_own)
 {
 	const struct sw_windows row = row_with(0, 1000, 5);
+	enum sw_kind kind, other;
 
 	if (!up())
 		return;
-	put(SW_KIND_UID, SW_ROAD_DIRECT, &row);
-	put(SW_KIND_UNIT, SW_ROAD_DIRECT, &row);
-	CHECK_EQ(retire_row(SW_KIND_UNIT, SW_ROAD_DIRECT, 1015 * SLOT, true), 0);
-	CHECK_EQ(retire_row(SW_KIND_UNIT, SW_ROAD_DIRECT, 1016 * SLOT, true), 1);
-	CHECK(!is_there(SW_KIND_UNIT, SW_ROAD_DIRECT));
-	CHECK(is_there(SW_KIND_UID, SW_ROAD_DIRECT));
-	CHECK_EQ(retire_row(SW_KIND_UID, SW_ROAD_DIRECT, 0, false), 1);
+	for (kind = 0; kind < SW_LOCAL_KINDS; kind++) {
+		for (other = 0; other < SW_LOCAL_KINDS; other++)
+			put(other, SW_ROAD_DIRECT, &row);
+		CHECK_EQ(retire_row(kind, SW_ROAD_DIRECT, 1015 * SLOT, true), 0);
+		CHECK_EQ(retire_row(kind, SW_ROAD_DIRECT, 1016 * SLOT, true), 1);
+		for (other = 0; other < SW_LOCAL_KINDS; other++)
+			CHECK_EQ(is_there(other, SW_ROAD_DIRECT), other != kind);
+	}
+	for (kind = 0; kind < SW_LOCAL_KINDS; kind++)
+		retire_row(kind, SW_ROAD_DIRECT, 0, false);
 }
 
 TEST(other_rows_of_the_same_subject_stay)
@@ -162,9 +158,7 @@ TEST(other_rows_of_the_same_subject_stay)
 
 TEST(an_order_about_no_row_or_cut_short_does_nothing)
 {
-	const struct sw_retire order = {
-		.kind = SW_KIND_UID, .id = UID, .policy = POLICY, .road = SW_ROAD_DIRECT
-	};
+	const struct sw_retire order = { .key = key_of(SW_KIND_UID, SW_ROAD_DIRECT) };
 	const struct sw_windows row = row_with(0, 1000, 5);
 
 	if (!up())
@@ -186,7 +180,7 @@ static struct sw_ip v4(__u8 a, __u8 b, __u8 c, __u8 d)
 
 static int retire_address(const struct sw_ip *address, __u64 since_ns)
 {
-	struct sw_retire order = { .kind = SW_KIND_IP, .only_idle = 1, .now_ns = since_ns };
+	struct sw_retire order = { .now_ns = since_ns, .only_idle = 1, .key.kind = SW_KIND_IP };
 
 	memcpy(order.addr, address->addr, sizeof(order.addr));
 	return retire(&order, sizeof(order));

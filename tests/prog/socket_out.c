@@ -62,7 +62,7 @@ static struct sw_tag admitted(__u32 uid, enum sw_road road)
 				.road = road,
 				.uid = uid,
 				.generation = t.generation,
-				.order = SW_POLICIES };
+				.order = { SW_POLICIES, SW_POLICIES, SW_POLICIES } };
 }
 
 static const struct sw_tag no_tag; /* of a socket that never saw connect() */
@@ -446,6 +446,48 @@ TEST(a_session_that_was_refused_sends_nothing_while_enforcing)
 	set_mode(SW_MODE_ENFORCE);
 	check_packet(&tag, &f, true);
 	set_mode(SW_MODE_OBSERVE);
+}
+
+static void hold(__u64 until_ns)
+{
+	struct sw_control control;
+
+	CHECK_EQ(maps_control(world.maps, &control), 0);
+	control.held_until_s = until_ns / 1000000000;
+	CHECK_EQ(maps_control_write(world.maps, &control), 0);
+}
+
+/* While another version takes over nothing that is SMTP is judged, weighed or let through. */
+TEST(what_is_held_waits_but_for_RST_and_other_ports_and_not_for_ever)
+{
+	struct frame data = usual_frame(4, ACK | PUSH), syn = usual_frame(6, SYN),
+		     rst = usual_frame(4, RST), web = {};
+	const struct sw_tag held = { .version = 1, .uid = 7005, .flags = SW_TAG_HELD };
+	struct recipe r = usual(4);
+	struct sw_ledger row = {};
+	struct sw_tag tag;
+
+	if (!up())
+		return;
+	tag = admitted(FREE_UID, SW_ROAD_DIRECT);
+	r.dport = 80;
+	build(&web, &r);
+	hold(boot_ns() + 60000000000);
+	CHECK_EQ(send_as(&tag, &data), STOP);
+	CHECK_EQ(send_as(&tag, &syn), STOP);
+	CHECK_EQ(send_as(&held, &syn), STOP);
+	CHECK_EQ(send_as(&no_tag, &syn), STOP);
+	CHECK_EQ(send_as(&tag, &web), PASS);
+	CHECK_EQ(rows(), 1); /* the overflow row */
+	CHECK_EQ(send_as(&tag, &rst), PASS);
+	hold(boot_ns() - 1000000000);
+	CHECK_EQ(send_as(&tag, &data), PASS);
+	CHECK_EQ(send_as(&held, &syn), PASS);
+	hold(0);
+	CHECK(take_row(7005, &row));
+	CHECK_EQ(row.direct.connections, 1);
+	take_row(FREE_UID, &row);
+	CHECK_EQ(row.direct.packets, 1);
 }
 
 /* A NAT rule changed the port behind connect(): the packets tell, and the connection is judged. */

@@ -145,10 +145,11 @@ static inline int read_config(const char *settings, const char *policies)
 static inline int publish(void)
 {
 	struct findings findings = {};
+	const struct scene nowhere = {};
 	struct ruleset *rules = NULL;
 	int r = policy_compile(world.config, NULL, &findings, &rules);
 
-	r = r < 0 ? r : kernel_publish(world.kernel, world.config, rules);
+	r = r < 0 ? r : kernel_publish(world.kernel, world.config, rules, &nowhere);
 	ruleset_free(rules);
 	findings_clear(&findings);
 	return r;

@@ -267,7 +267,7 @@ TEST(a_policy_that_is_wrong_is_refused_with_its_line)
 	policy_refused("block_for = 5 action = block limits={\"1B per 1s\"}", "write a time");
 	policy_refused("mode = on", "observe or enforce");
 	policy_refused("roads = {25}", "direct, submission or relay");
-	policy_refused("subject = user", "write uid");
+	policy_refused("subject = user", "write uid, dir or unit");
 	policy_refused("action = drop", "deny, block or redirect");
 	policy_refused("count_tls_estimate = yes", "write true or false");
 	policy_refused("limits = {\"1 mails per 1h\"}", "write \"100 messages per 1h\" or");
@@ -407,15 +407,11 @@ TEST(what_is_not_built_yet_is_refused_and_says_so)
 {
 	static const char *const settings[] = { "inside = {}",
 						"inside_hook = auto",
-						"site_roots = {\"/home/*\"}",
-						"exempt { units = {} }",
 						"exempt { sources = {} }" };
 	static const char *const policies[] = {
-		"units = {}",	     "dirs = {a}",	   "sources = {}",
-		"accounts = {}",     "mail_to = {}",	   "exec = /x",
-		"roads = {sendmail}", "roads = {account}", "subject = dir",
-		"subject = unit",     "subject = ip",	   "subject = account",
-		"subject = domain",  "action = defer",	   "action = hold",
+		"sources = {}",	      "accounts = {}",	   "mail_to = {}",	"exec = /x",
+		"roads = {sendmail}", "roads = {account}", "subject = ip",	"subject = account",
+		"subject = domain",   "action = defer",	   "action = hold",
 	};
 	size_t i;
 
@@ -423,6 +419,73 @@ TEST(what_is_not_built_yet_is_refused_and_says_so)
 		setting_refused(settings[i], "is not built yet: ");
 	for (i = 0; i < ARRAY_SIZE(policies); i++)
 		policy_refused(policies[i], "is not built yet: ");
+}
+
+TEST(units_and_dirs_are_read)
+{
+	struct config *config;
+	struct policy_spec *p;
+
+	must_load("site_roots = {\"/srv/*/web\"}\nexempt { units = {\"docker-4f1a*.scope\"} }",
+		  "policy a { units = {\"docker-*.scope\", \"/system.slice/x.service\"}\n"
+		  "dirs = {\"/var/www/*/uploads\"} subject = unit }\npolicy b { subject = dir }",
+		  &config);
+	p = &config->policy[0];
+	CHECK_EQ(config->site_roots.n, 1);
+	CHECK_STR(config->site_roots.word[0], "/srv/*/web");
+	CHECK_STR(config->exempt_units.word[0], "docker-4f1a*.scope");
+	CHECK_STR(p->units.word[1], "/system.slice/x.service");
+	CHECK_STR(p->dirs.word[0], "/var/www/*/uploads");
+	CHECK_EQ(p->subject, SW_KIND_UNIT);
+	CHECK_EQ(p[1].subject, SW_KIND_DIR);
+	CHECK_EQ(p[1].action, SW_ACTION_DENY);
+	CHECK_EQ(told.n_warnings, 0);
+	config_free(config);
+}
+
+TEST(site_roots_have_a_default_and_may_be_none)
+{
+	struct config *config;
+
+	must_load("", "", &config);
+	CHECK_EQ(config->site_roots.n, 3);
+	CHECK_STR(config->site_roots.word[1], "/var/www/*");
+	config_free(config);
+	must_load("site_roots = {}", "", &config);
+	CHECK_EQ(config->site_roots.n, 0);
+	config_free(config);
+}
+
+TEST(globs_that_mean_nothing_are_refused_with_what_to_write)
+{
+	setting_refused("site_roots = {\"www/*\"}", "is a relative path: write one that begins");
+	setting_refused("site_roots = {\"/\"}", "is every folder");
+	setting_refused("site_roots = {\"/var/www/\"}", "ends with a slash: write it without");
+	setting_refused("site_roots = {\"/var//www\"}", "write one");
+	setting_refused("site_roots = {\"/var/../etc\"}", "write the path itself");
+	setting_refused("site_roots = {\"/var/www/**\"}", "write one * for each level");
+	setting_refused("site_roots = {\"\"}", "an empty word");
+	setting_refused("exempt { units = {\"*\"} }", "is every cgroup");
+	policy_refused("dirs = {\"~/www\"}", "is a relative path");
+	policy_refused("units = {\"/sys/fs/cgroup/x\"}", "below the mount of cgroup2");
+	policy_refused("units = {\"machine.slice/*\"}", "write the whole one, from a / on");
+	policy_refused("units = {\"/\"}", "is every cgroup: leave `units` away");
+	policy_refused("units = {\"/a/./b\"}", "write the path itself");
+}
+
+TEST(to_block_a_folder_is_warned_of)
+{
+	struct config *config;
+
+	must_load("",
+		  "policy x { subject = dir action = block\n"
+		  "limits = {\"5 connections per 1h\"} }",
+		  &config);
+	if (CHECK_EQ(told.n_warnings, 1)) {
+		CHECK_CONTAINS(told.warning[0], "10-test.conf:1: `subject = dir` with");
+		CHECK_CONTAINS(told.warning[0], "write `action = deny`");
+	}
+	config_free(config);
 }
 
 TEST(an_unknown_key_is_refused_and_the_nearest_is_named)
@@ -714,9 +777,9 @@ TEST(noise_of_bytes_loads_or_tells)
 
 /* ---- the shipped files ---- */
 
-static const char *const shipped[] = { "smtpwall.conf", "conf.d/20-web.conf",
-				       "conf.d/30-customers.conf", "conf.d/80-submission.conf",
-				       "conf.d/90-everyone.conf" };
+static const char *const shipped[] = { "smtpwall.conf",		    "conf.d/10-containers.conf",
+				       "conf.d/20-web.conf",	    "conf.d/30-customers.conf",
+				       "conf.d/80-submission.conf", "conf.d/90-everyone.conf" };
 
 TEST(the_shipped_files_load_and_observe)
 {
@@ -730,13 +793,19 @@ TEST(the_shipped_files_load_and_observe)
 	if (!config)
 		return;
 	CHECK_EQ(config->mode, SW_MODE_OBSERVE);
-	if (CHECK_EQ(config->n_policies, 4)) {
-		CHECK_STR(config->policy[0].name, "shared web users");
-		CHECK_EQ(config->policy[1].action, SW_ACTION_BLOCK);
+	if (CHECK_EQ(config->n_policies, 6)) {
+		CHECK_STR(config->policy[0].name, "containers");
+		CHECK_EQ(config->policy[0].subject, SW_KIND_UNIT);
+		CHECK_STR(config->policy[1].name, "shared web users");
+		CHECK_EQ(config->policy[1].subject, SW_KIND_DIR);
+		CHECK_EQ(config->policy[2].subject, SW_KIND_UID);
+		CHECK_EQ(config->policy[3].action, SW_ACTION_BLOCK);
 	}
-	/* All that could refuse somebody is the customers' policy. */
-	for (i = 0; i < config->n_policies; i++)
-		CHECK(i == 1 || (config->policy[i].n_limits && config->policy[i].limit[0].warn));
+	/* All of them warn before they refuse, and only one blocks. */
+	for (i = 0; i < config->n_policies; i++) {
+		CHECK(config->policy[i].n_limits && config->policy[i].limit[0].warn);
+		CHECK(i == 3 || config->policy[i].action == SW_ACTION_DENY);
+	}
 	config_free(config);
 }
 

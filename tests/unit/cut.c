@@ -57,3 +57,32 @@ TEST(only_what_refuses_cuts)
 	by_limit.flags = SW_BLOCK_OBSERVED;
 	CHECK(!cut_enforced(&by_limit, &enforces, SW_MODE_ENFORCE));
 }
+
+TEST(a_session_ends_with_the_block_of_its_user_its_unit_or_its_folder)
+{
+	struct sw_live session = { .uid = 1004, .unit = 7, .dir = { 9, 1, 0 } };
+	struct sw_subject subject[SW_LOCAL_KINDS];
+
+	CHECK_EQ(cut_subjects(&session, subject), 2);
+	CHECK_EQ(subject[0].kind, SW_KIND_UID);
+	CHECK_EQ(subject[0].uid, 1004);
+	CHECK_EQ(subject[1].kind, SW_KIND_UNIT);
+	CHECK_EQ(subject[1].unit, 7);
+	session.flags = SW_TAG_DIR;
+	CHECK_EQ(cut_subjects(&session, subject), 3);
+	CHECK_EQ(subject[2].kind, SW_KIND_DIR);
+	CHECK_EQ(subject[2].dir.inode, 9);
+}
+
+TEST(a_containers_session_is_no_users)
+{
+	struct sw_live session = { .uid = 1004, .unit = 7, .flags = SW_TAG_UNIT };
+	struct sw_subject subject[SW_LOCAL_KINDS];
+
+	CHECK_EQ(cut_subjects(&session, subject), 1);
+	CHECK_EQ(subject[0].kind, SW_KIND_UNIT);
+	session.flags = 0;
+	session.unit = 0; /* older than the gate */
+	CHECK_EQ(cut_subjects(&session, subject), 1);
+	CHECK_EQ(subject[0].kind, SW_KIND_UID);
+}

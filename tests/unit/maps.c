@@ -106,3 +106,22 @@ TEST(the_mode_of_a_trial_ends_with_it)
 	c.trial_until_ns = 0;
 	CHECK_EQ(control_mode(&c, 1), SW_MODE_OBSERVE);
 }
+
+TEST(a_row_is_idle_when_its_last_window_has_run_out)
+{
+	struct sw_windows row = {};
+
+	CHECK(windows_idle(&row, 0));
+	for (int i = 0; i < SW_LIMITS; i++) {
+		struct sw_cell *cell = &row.cell[i];
+
+		cell->slot_ns = 10;
+		sw_window_expire(&cell->window, 10, 1000);
+		sw_window_add(&cell->window, 1);
+		CHECK(!windows_idle(&row, 1000));
+		CHECK(!windows_idle(&row, (100 + SW_SLOTS) * 10 - 1));
+		CHECK(windows_idle(&row, (100 + SW_SLOTS) * 10));
+		CHECK(!windows_idle(&row, 0)); /* a clock that is behind */
+		*cell = (struct sw_cell){};
+	}
+}

@@ -571,6 +571,62 @@ TEST(a_policy_that_never_decides_is_told)
 	shadow("policy a { users = {root} }", "matches nobody: ");
 }
 
+TEST(only_who_judges_the_same_subject_in_the_same_places_shadows)
+{
+	static const char never[] = "\"b\" never decides: \"a\"";
+
+	shadow("policy a {}\npolicy b { subject = dir }", NULL);
+	shadow("policy a { subject = dir }\npolicy b { subject = dir users = {bob} }", never);
+	shadow("policy a { subject = unit }\npolicy b { subject = unit units = {\"x.scope\"} }",
+	       never);
+	shadow("policy a { units = {\"x.scope\"} }\npolicy b { }", NULL);
+	shadow("policy a { units = {\"x.scope\", y} }\npolicy b { units = {y} }", never);
+	shadow("policy a { units = {y} }\npolicy b { units = {\"x.scope\", y} }", NULL);
+	shadow("policy a { dirs = {\"/x\"} }\npolicy b { dirs = {\"/x\"} users = {bob} }", never);
+	shadow("policy a { dirs = {\"/x\"} }\npolicy b { dirs = {\"/y\"} }", NULL);
+	shadow("policy a { units = {y} }\npolicy b { units = {y} dirs = {\"/y\"} }", never);
+	shadow("policy a { units = {y} dirs = {\"/y\"} }\npolicy b { units = {y} }", NULL);
+}
+
+/* ---- units and dirs ---- */
+
+static __u64 glob_set(const struct globs *globs, const char *text, __u32 flags)
+{
+	size_t i;
+
+	for (i = 0; i < globs->n; i++)
+		if (!strcmp(globs->glob[i].text, text)) {
+			CHECK_EQ(globs->glob[i].flags, flags);
+			return globs->glob[i].set;
+		}
+	CHECK_STR("no such glob", text);
+	return 0;
+}
+
+TEST(globs_are_gathered_with_their_policies)
+{
+	struct ruleset *r = compile("site_roots = {\"/srv/*\", \"/home/*/www\"}\n"
+				    "exempt { units = {\"mail*.scope\"} }",
+				    "policy a { units = {\"x.scope\"} dirs = {\"/srv/*\"} }\n"
+				    "policy b { units = {\"x.scope\", \"mail*.scope\"} }\n"
+				    "policy c { subject = dir dirs = {\"/tmp\"} }");
+
+	CHECK_EQ(r->units.n, 2);
+	CHECK(glob_set(&r->units, "x.scope", 0) == 3);
+	CHECK(glob_set(&r->units, "mail*.scope", 0) == (2 | SW_EXEMPT_BIT));
+	CHECK_EQ(r->dirs.n, 3);
+	CHECK(glob_set(&r->dirs, "/srv/*", SW_PLACE_SITE) == 1);
+	CHECK(glob_set(&r->dirs, "/home/*/www", SW_PLACE_SITE) == 0);
+	CHECK(glob_set(&r->dirs, "/tmp", 0) == 4);
+	CHECK_EQ(r->rules.any_unit, 4);
+	CHECK_EQ(r->rules.any_dir, 2);
+	CHECK_EQ(r->rules.judges[SW_KIND_UID], 3);
+	CHECK_EQ(r->rules.judges[SW_KIND_DIR], 4);
+	CHECK_EQ(r->rules.policy[2].subject, SW_KIND_DIR);
+	CHECK(exempt_lists(r, "unit mail*.scope"));
+	ruleset_free(r);
+}
+
 /* ---- intervals ---- */
 
 TEST(intervals_are_what_a_look_at_every_range_finds)
@@ -858,9 +914,14 @@ TEST(the_shipped_policies_compile_here)
 		CHECK_CONTAINS(told.warning[i], "does not exist");
 	if (r) {
 		CHECK(of_uid(r, 0) & SW_EXEMPT_BIT);
-		CHECK_EQ(of_uid(r, 1000) & ~SW_EXEMPT_BIT, 2 | 4 | 8);
-		CHECK_EQ(of_uid(r, 60000), 4 | 8);
-		CHECK_EQ(r->rules.anyone, 4 | 8);
+		CHECK_EQ(of_uid(r, 1000) & ~SW_EXEMPT_BIT, 1 | 8 | 16 | 32);
+		CHECK_EQ(of_uid(r, 60000), 1 | 16 | 32);
+		CHECK_EQ(r->rules.anyone, 1 | 16 | 32);
+		CHECK_EQ(r->rules.judges[SW_KIND_UNIT], 1);
+		CHECK_EQ(r->rules.judges[SW_KIND_DIR], 2);
+		CHECK_EQ(r->rules.judges[SW_KIND_UID], 4 | 8 | 16 | 32);
+		CHECK_EQ(r->rules.any_unit, 2 | 4 | 8 | 16 | 32);
+		CHECK_EQ(r->rules.any_dir, 1 | 2 | 4 | 8 | 16 | 32);
 		CHECK(exempt_lists(r, "root(0)"));
 	}
 	ruleset_free(r);

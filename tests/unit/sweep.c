@@ -58,6 +58,23 @@ TEST(kinds_do_not_mix)
 	CHECK_EQ(blocks_missing(&uid, 1, &unit, 1, found), 1);
 }
 
+TEST(two_folders_with_one_inode_number_are_two)
+{
+	struct block_row one = { .subject = { .kind = SW_KIND_DIR, .dir = { 2, 1, 0 } },
+				 .block.since_ns = 10 };
+	struct block_row other = one, row[2], found[1];
+
+	other.subject.dir.device = 2;
+	CHECK_EQ(blocks_missing(&one, 1, &other, 1, found), 1);
+	CHECK_EQ(blocks_missing(&one, 1, &one, 1, found), 0);
+	row[0] = other;
+	row[1] = one;
+	blocks_sort(row, 2);
+	CHECK_EQ(blocks_same(row, 2), 1);
+	other.subject.dir = (struct sw_dir){ .uid = 1004 };
+	CHECK_EQ(blocks_missing(&one, 1, &other, 1, found), 1);
+}
+
 TEST(a_block_ends_by_its_time_or_with_its_trial)
 {
 	struct sw_block b = { .until_ns = 100 };

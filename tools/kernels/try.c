@@ -60,8 +60,9 @@ static int attach_all(struct bpf_object *object)
 	struct bpf_program *program;
 
 	bpf_object__for_each_program(program, object) {
-		if (bpf_program__type(program) == BPF_PROG_TYPE_SCHED_CLS)
-			continue;
+		if (bpf_program__type(program) == BPF_PROG_TYPE_SCHED_CLS ||
+		    bpf_program__type(program) == BPF_PROG_TYPE_SYSCALL)
+			continue; /* the one is the interfaces', the other user space runs */
 		r = attach(program, cgroup);
 		if (r < 0)
 			printf("FAILED to attach %s: %s\n", bpf_program__name(program),

@@ -24,14 +24,16 @@ static int remove_blocks_of_limits(struct maps *maps, const struct sw_subject *s
 }
 
 /* The allowance first: no new block can come between. */
-static int set(struct maps *maps, const struct sw_subject *subject,
+static int set(const struct view *view, const char *text, const struct sw_subject *subject,
 	       const struct sw_allowance *allowance)
 {
+	struct maps *maps = view->maps;
 	int r;
 
 	r = maps_lock(maps);
 	if (r < 0)
 		return log_errno(r, "cannot lock the maps");
+	view_subject_note(view, text, subject);
 	r = maps_allowance_set(maps, subject, allowance);
 	if (r == 0)
 		r = remove_blocks_of_limits(maps, subject);
@@ -70,7 +72,7 @@ static int allow(struct cli *cli, const char *text, uint64_t for_ns, const char 
 	allowance.since_ns = view.now_ns;
 	allowance.until_ns = for_ns ? view.now_ns + for_ns : 0;
 	note_set(allowance.note, reason);
-	if (set(view.maps, &subject, &allowance) < 0)
+	if (set(&view, text, &subject, &allowance) < 0)
 		return FAILED;
 	if (!cli->json)
 		say_done(&view, &subject, for_ns);

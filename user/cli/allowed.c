@@ -2,18 +2,14 @@
 /* smtpwall allowed: whose limits are lifted. */
 #include "cli.h"
 #include "log.h"
+#include "named.h"
 #include "view.h"
 #include "writer.h"
 
 static void write_one(struct writer *w, const struct view *view, const struct allowance_row *row)
 {
-	_cleanup_free_ char *name = subject_name(&row->subject);
-	char text[SUBJECT_LEN];
-
-	view_subject_text(view, &row->subject, text);
 	writer_object(w, NULL);
-	writer_text(w, "subject", text);
-	writer_text(w, "name", name);
+	named_write(w, view, &row->subject);
 	writer_text(w, "reason", *row->allowance.note ? row->allowance.note : NULL);
 	writer_time(w, "since", view_wall(view, row->allowance.since_ns));
 	writer_time(w, "until", view_wall(view, row->allowance.until_ns));
@@ -23,7 +19,7 @@ static void write_one(struct writer *w, const struct view *view, const struct al
 int verb_allowed(struct cli *cli, int argc, char **argv)
 {
 	static const struct column columns[] = {
-		{ "SUBJECT", "subject", FORM_TEXT }, { "NAME", "name", FORM_TEXT },
+		{ "SUBJECT", "subject", FORM_TEXT }, { "NAME", "called", FORM_TEXT },
 		{ "SINCE", "since", FORM_AGO },	     { "LEFT", "until", FORM_LEFT },
 		{ "REASON", "reason", FORM_TEXT },
 	};

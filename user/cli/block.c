@@ -30,8 +30,8 @@ static int roads_parse(char *text, __u8 *ret)
 	return 0;
 }
 
-static int set(const struct view *view, const struct sw_subject *subject, __u8 roads,
-	       const struct sw_block *block)
+static int set(const struct view *view, const char *text, const struct sw_subject *subject,
+	       __u8 roads, const struct sw_block *block)
 {
 	enum sw_road road;
 	int r;
@@ -39,6 +39,7 @@ static int set(const struct view *view, const struct sw_subject *subject, __u8 r
 	r = maps_lock(view->maps);
 	if (r < 0)
 		return log_errno(r, "cannot lock the maps");
+	view_subject_note(view, text, subject);
 	for (road = 0; r == 0 && road < SW_ROADS; road++)
 		if (roads >> road & 1)
 			r = maps_block_set(view->maps, subject, road, block);
@@ -70,6 +71,9 @@ static void say_done(const struct view *view, const struct sw_subject *subject, 
 	duration_format(span, for_ns);
 	printf("%s is blocked %s%s.\n", text, for_ns ? "for " : "until it is unblocked",
 	       for_ns ? span : "");
+	if (view_is_new(view, subject))
+		puts("Note: nobody has sent from there yet: is it written as 'smtpwall list' shows "
+		     "it?");
 	if (view->mode == SW_MODE_OBSERVE)
 		puts("Note: the mode is observe, so nothing is refused until 'smtpwall mode "
 		     "enforce'.");
@@ -95,7 +99,7 @@ static int block(struct cli *cli, const char *text, uint64_t for_ns, __u8 roads,
 	entry.since_ns = view.now_ns;
 	entry.until_ns = for_ns ? view.now_ns + for_ns : 0;
 	note_set(entry.note, reason);
-	if (set(&view, &subject, roads, &entry) < 0)
+	if (set(&view, text, &subject, roads, &entry) < 0)
 		return FAILED;
 	end_sessions(&view, &subject, roads, &entry);
 	if (!cli->json)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "named.h"
 #include "quantity.h"
 
 static int row_compare(const void *a, const void *b)
@@ -127,15 +128,12 @@ void blocked_write(struct writer *w, const char *key, const struct view *view,
 {
 	const struct sw_block *block = &blocked->block;
 	const struct sw_policy *policy = view_policy(view, block->policy);
-	_cleanup_free_ char *name = subject_name(&blocked->subject);
-	char subject[SUBJECT_LEN], reason[SUBJECT_LEN];
+	char reason[SUBJECT_LEN];
 	bool enforced = blocked_enforced(view, blocked);
 
-	view_subject_text(view, &blocked->subject, subject);
 	blocked_reason(view, block, reason, sizeof(reason));
 	writer_object(w, key);
-	writer_text(w, "subject", subject);
-	writer_text(w, "name", name);
+	named_write(w, view, &blocked->subject);
 	write_roads(w, blocked->roads);
 	writer_text(w, "policy", policy ? policy->name : NULL);
 	writer_text(w, "reason", *reason ? reason : NULL);

@@ -18,7 +18,7 @@ static int latest_first(const void *a, const void *b)
 int verb_blocks(struct cli *cli, int argc, char **argv)
 {
 	static const struct column columns[] = {
-		{ "SUBJECT", "subject", FORM_TEXT }, { "NAME", "name", FORM_TEXT },
+		{ "SUBJECT", "subject", FORM_TEXT }, { "NAME", "called", FORM_TEXT },
 		{ "ROADS", "roads", FORM_LIST },     { "BY", "by", FORM_TEXT },
 		{ "SINCE", "since", FORM_AGO },	     { "LEFT", "until", FORM_LEFT },
 		{ "HITS", "hits", FORM_NUMBER },     { "REFUSES", "refuses", FORM_TEXT },

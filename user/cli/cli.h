@@ -40,6 +40,7 @@ int verb_status(struct cli *cli, int argc, char **argv);
 int verb_list(struct cli *cli, int argc, char **argv);
 int verb_show(struct cli *cli, int argc, char **argv);
 int verb_top(struct cli *cli, int argc, char **argv);
+int verb_who(struct cli *cli, int argc, char **argv);
 int verb_blocks(struct cli *cli, int argc, char **argv);
 int verb_block(struct cli *cli, int argc, char **argv);
 int verb_unblock(struct cli *cli, int argc, char **argv);

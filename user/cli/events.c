@@ -6,64 +6,21 @@
 #include <time.h>
 
 #include "cli.h"
+#include "exhibit.h"
 #include "history.h"
 #include "log.h"
-#include "quantity.h"
+#include "path.h"
+#include "span.h"
 #include "writer.h"
 
 #define POLL_NS 250000000
 
 struct follow {
 	bool json;
+	struct history *history;
 	int64_t last; /* the highest id that was printed */
 	int64_t since_ms;
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
-}
-
-/* "2026-11-21T18:25:48Z", also with a fraction or "+01:00". */
-static int moment_parse(const char *text, int64_t *ret_ms)
-{
-	struct tm tm = {};
-	const char *end;
-	int64_t seconds;
-	long east;
-
-	end = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
-	if (!end)
-		return -EINVAL;
-	seconds = timegm(&tm);
-	if (*end == '.')
-		end += 1 + strspn(end + 1, "0123456789");
-	memset(&tm, 0, sizeof(tm));
-	end = strptime(end, "%z", &tm); /* knows "Z" */
-	if (!end || *end)
-		return -EINVAL;
-	east = tm.tm_gmtoff;
-
-	*ret_ms = (seconds - east) * 1000;
-	return 0;
-}
-
-static int since_parse(const char *text, int64_t *ret_ms)
-{
-	uint64_t span_ns;
-
-	if (duration_parse(text, &span_ns) == 0) {
-		*ret_ms = now_ms() - (int64_t)(span_ns / 1000000);
-		return 0;
-	}
-	if (moment_parse(text, ret_ms) == 0)
-		return 0;
-	log_error("'%s' is no time: write a span (2h) or a moment (2026-11-21T18:00:00Z)", text);
-	return -EINVAL;
-}
 
 static void write_known(struct writer *w, const char *key, int64_t number)
 {
@@ -73,7 +30,16 @@ static void write_known(struct writer *w, const char *key, int64_t number)
 		writer_number(w, key, number);
 }
 
-static int print_json(const struct event_record *r)
+static int take_proof(const struct proof *proof, void *userdata)
+{
+	struct exhibit *exhibit = userdata;
+
+	if (!exhibit->past)
+		*exhibit = exhibit_of(proof);
+	return 0;
+}
+
+static int print_json(const struct event_record *r, const struct exhibit *exhibit)
 {
 	_cleanup_writer_ struct writer *w = writer_new(true);
 
@@ -94,20 +60,27 @@ static int print_json(const struct event_record *r)
 	write_known(w, "port", r->port);
 	writer_time(w, "until", r->until_ms < 0 ? 0 : r->until_ms * 1000000);
 	write_known(w, "count", r->count);
+	if (exhibit->past)
+		exhibit_write(w, exhibit);
+	else
+		writer_null(w, "evidence");
 	return writer_finish(w, true);
 }
 
-static int print_line(const struct event_record *r)
+static int print_line(const struct event_record *r, const struct exhibit *exhibit)
 {
 	_cleanup_writer_ struct writer *w = writer_new(false);
 	time_t seconds = r->time_ms / 1000;
-	char when[32];
+	char when[32], folder[PATH_TEXT_LEN] = "";
 	struct tm tm;
 
+	if (exhibit->past)
+		path_text(&exhibit->row.record.cwd_path, 0, folder, sizeof(folder));
 	localtime_r(&seconds, &tm);
 	strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
 	if (r->text)
-		writer_say(w, "%s  %-12s  %s", when, r->event, r->text);
+		writer_say(w, "%s  %-12s  %s%s%s", when, r->event, r->text, *folder ? "; in " : "",
+			   folder);
 	else
 		writer_say(w, "%s  %-12s  %s%s%s", when, r->event, r->subject ? r->subject : "",
 			   r->reason ? " " : "", r->reason ? r->reason : "");
@@ -117,9 +90,12 @@ static int print_line(const struct event_record *r)
 static int print_event(const struct event_record *record, void *userdata)
 {
 	struct follow *f = userdata;
+	struct exhibit exhibit = {};
 	int r;
 
-	r = f->json ? print_json(record) : print_line(record);
+	proof_of_event(f->history, record->id, take_proof, &exhibit);
+	r = f->json ? print_json(record, &exhibit) : print_line(record, &exhibit);
+	exhibit_clear(&exhibit);
 	if (r == 0 && record->id > f->last)
 		f->last = record->id;
 	return r;
@@ -157,6 +133,7 @@ static int print_new(const struct cli *cli, struct follow *f, bool wait)
 	if (r == -ENOENT && wait)
 		return 0;
 	if (r == 0) {
+		f->history = history;
 		r = read_new(history, f, wait);
 		history_close(history);
 	}
@@ -199,7 +176,7 @@ int verb_events(struct cli *cli, int argc, char **argv)
 
 	while ((c = cli_option(cli, argc, argv, "jf", options)) != -1) {
 		follow |= c == 'f';
-		if (c == 's' && since_parse(optarg, &f.since_ms) < 0)
+		if (c == 's' && since_option(optarg, &f.since_ms) < 0)
 			return USAGE;
 		if (c == '?')
 			return cli_usage(cli);
@@ -208,6 +185,6 @@ int verb_events(struct cli *cli, int argc, char **argv)
 		return cli_usage(cli);
 	f.json = cli->json;
 	if (f.since_ms < 0)
-		f.since_ms = follow ? now_ms() : 0;
+		f.since_ms = follow ? wall_now_ms() : 0;
 	return run(cli, &f, follow);
 }

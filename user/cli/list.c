@@ -7,35 +7,20 @@
 #include "cli.h"
 #include "log.h"
 #include "row.h"
+#include "span.h"
 
 static int kinds_parse(const char *text, unsigned int *ret)
 {
-	static const char *const name[SW_KINDS] = { "uid", "unit", "ip" };
 	enum sw_kind kind;
 
 	for (kind = 0; kind < SW_KINDS; kind++) {
-		if (strcmp(text, name[kind]) == 0) {
+		if (strcmp(text, subject_kind(kind)) == 0) {
 			*ret = 1u << kind;
 			return 0;
 		}
 	}
-	log_error("'%s' is no kind of sender: write uid, unit or ip", text);
+	log_error("'%s' is no kind of sender: write uid, dir, unit or ip", text);
 	return -EINVAL;
-}
-
-static int most_parse(const char *text, size_t *ret)
-{
-	unsigned long n;
-	char *end;
-
-	errno = 0;
-	n = strtoul(text, &end, 10);
-	if (*text < '0' || *text > '9' || *end || errno || n == 0) {
-		log_error("'%s' is no number of rows: write 1 or more", text);
-		return -EINVAL;
-	}
-	*ret = n;
-	return 0;
 }
 
 static void say_summary(struct writer *w, const struct view *view)
@@ -65,7 +50,7 @@ int verb_list(struct cli *cli, int argc, char **argv)
 	while ((c = cli_option(cli, argc, argv, "jn:s:", options)) != -1) {
 		if (c == 's' && !(sorting = sorting_by_name(optarg)))
 			return USAGE;
-		if (c == 'n' && most_parse(optarg, &most) < 0)
+		if (c == 'n' && rows_option(optarg, &most) < 0)
 			return USAGE;
 		if (c == '?')
 			return cli_usage(cli);

@@ -16,11 +16,13 @@
 const struct command commands[] = {
 	{ "status", "[--nagios]", "what is attached, which policies run, how full the maps are",
 	  verb_status },
-	{ "list", "[uid|unit|ip] [--sort METRIC] [-n N]", "who sent how much", verb_list },
+	{ "list", "[uid|dir|unit|ip] [--sort METRIC] [-n N]", "who sent how much", verb_list },
 	{ "show", "SUBJECT", "all that is known of one sender, and why it is refused or not",
 	  verb_show },
 	{ "top", "[--sort METRIC]", "who sends now; keys: c m t b p x d h r sort, q quits",
 	  verb_top },
+	{ "who", "[--since T] [-n N]",
+	  "who sent most lately (T: 1h): users, folders, scripts, units, destinations", verb_who },
 	{ "blocks", "", "who is blocked, why, and until when", verb_blocks },
 	{ "block", "SUBJECT [--for T] [--roads R[,R]] [--reason TEXT] [--force]",
 	  "refuse a sender at once", verb_block },
@@ -50,7 +52,8 @@ static void print_help(void)
 	for (c = commands; c->name; c++)
 		printf("  %s%s%s\n        %s\n", c->name, *c->usage ? " " : "", c->usage, c->help);
 	puts("\n"
-	     "SUBJECT is uid:1004, user:alice, unit:/system.slice/cron.service or ip:10.8.0.7;\n"
+	     "SUBJECT is uid:1004, user:alice, dir:/var/www/shop, unit:/system.slice/cron.service\n"
+	     "or ip:10.8.0.7;\n"
 	     "T a span as 90s, 30m, 2h, 7d; R a road: direct, submission, relay, sendmail.\n"
 	     "-j prints JSON. Exit: 0 done, 1 failed, 2 usage, 3 no such subject.\n"
 	     "See smtpwall(8).");

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "named.h"
 #include "quantity.h"
 
 static const struct sw_tally *tally_of(const struct sw_ledger *ledger, enum sw_road road)
@@ -248,58 +249,6 @@ static void write_roads(struct writer *w, const struct sw_ledger *ledger)
 	writer_end(w);
 }
 
-/* The names of containers as their managers write them into cgroup paths. */
-static const struct {
-	const char *before, *behind;
-} container_forms[] = {
-	{ "/docker-", ".scope" },  { "/libpod-", ".scope" }, { "/cri-containerd-", ".scope" },
-	{ "/crio-", ".scope" },	   { "/lxc.payload.", "" },  { "/systemd-nspawn@", ".service" },
-	{ "/machine-", ".scope" }, { "/docker/", "" },
-};
-
-#define CONTAINER_LEN 64
-#define CONTAINER_ID_LEN 12 /* as `docker ps` shows it */
-
-static bool container_name(const char *path, char ret[static CONTAINER_LEN])
-{
-	size_t i, length;
-	const char *at;
-
-	for (i = 0; i < ARRAY_SIZE(container_forms); i++) {
-		at = strstr(path, container_forms[i].before);
-		if (!at)
-			continue;
-		at += strlen(container_forms[i].before);
-		length = strcspn(at, "/");
-		if (length > strlen(container_forms[i].behind))
-			length -= strlen(container_forms[i].behind);
-		if (length == 64 && strspn(at, "0123456789abcdef") >= 64)
-			length = CONTAINER_ID_LEN;
-		snprintf(ret, CONTAINER_LEN, "%.*s", (int)length, at);
-		return true;
-	}
-	return false;
-}
-
-static void write_who(struct writer *w, const struct view *view, const struct sw_subject *subject)
-{
-	_cleanup_free_ char *user = subject_name(subject);
-	char text[SUBJECT_LEN], container[CONTAINER_LEN];
-	const char *name = user;
-
-	view_subject_text(view, subject, text);
-	if (subject->kind == SW_KIND_UNIT && container_name(text, container))
-		name = container;
-	writer_text(w, "subject", text);
-	writer_text(w, "name", name);
-	if (subject->kind != SW_KIND_UNIT)
-		writer_null(w, "container");
-	else if (name)
-		writer_text(w, "container", name);
-	else
-		writer_flag(w, "container", true);
-}
-
 /* "3", and in brackets what is not quite that: "3 (12)". */
 static void note_number(struct writer *w, const char *key, __u64 number, const char *mark,
 			__u64 besides)
@@ -341,7 +290,7 @@ void row_write(struct writer *w, const struct view *view, const struct sw_subjec
 	struct sw_tally total = total_of(ledger);
 	bool exempt = view_exempt(view, subject);
 
-	write_who(w, view, subject);
+	named_write(w, view, subject);
 	writer_text(w, "policy", policy && !exempt ? policy->name : NULL);
 	writer_flag(w, "exempt", exempt);
 	write_roads(w, ledger);
@@ -433,7 +382,7 @@ void rows_table(struct writer *w, size_t width, FILE *out)
 {
 	static const struct column columns[] = {
 		{ "SUBJECT", "subject", FORM_TEXT },
-		{ "NAME", "name", FORM_TEXT },
+		{ "NAME", "called", FORM_TEXT },
 		{ "DIRECT", "roads.direct.connections", FORM_NUMBER },
 		{ "SUBM", "roads.submission.connections", FORM_NUMBER },
 		{ "RELAY", "roads.relay.connections", FORM_NUMBER },

@@ -4,9 +4,11 @@
 #include <string.h>
 
 #include "cli.h"
+#include "exhibit.h"
 #include "log.h"
 #include "quantity.h"
 #include "row.h"
+#include "why.h"
 
 #define SENTENCE_LEN 1024
 
@@ -20,12 +22,14 @@ struct shown {
 	bool allowed;
 	struct used *used;
 	size_t n_used;
+	struct exhibits exhibits;
 };
 
 static void shown_free(struct shown *s)
 {
 	free(s->blocked);
 	free(s->used);
+	exhibits_free(&s->exhibits);
 }
 
 static int find_allowance(const struct view *view, struct shown *s)
@@ -48,16 +52,14 @@ static int find_allowance(const struct view *view, struct shown *s)
 }
 
 /* A sender of whom nothing is counted is known if it exists. */
-static int find(const struct view *view, struct shown *s, bool *ret_known)
+static int find(const struct view *view, const char *asked, struct shown *s, bool *ret_known)
 {
-	_cleanup_free_ char *name = subject_name(&s->subject);
-	char text[SUBJECT_LEN];
 	int r;
 
 	r = maps_ledger_get(view->maps, &s->subject, &s->ledger);
 	if (r < 0 && r != -ENOENT)
 		return log_errno(r, "cannot read the ledger");
-	*ret_known = r == 0 || name;
+	*ret_known = r == 0 || view_exists(view, asked, &s->subject);
 	r = blocked_load(view, &s->blocked, &s->n_blocked);
 	if (r == 0)
 		r = find_allowance(view, s);
@@ -68,9 +70,23 @@ static int find(const struct view *view, struct shown *s, bool *ret_known)
 	if (!s->used)
 		return log_errno(-ENOMEM, "cannot read the limits");
 	s->n_used = row_used(view, &s->subject, s->used);
-	view_subject_text(view, &s->subject, text);
-	*ret_known |= s->block || s->allowed || strncmp(text, "unit:/", 6) == 0;
+	*ret_known |= s->block || s->allowed;
 	return 0;
+}
+
+/* What its blocks were made for is not left out, however old it is. */
+#define PROOFS (2 * SW_ROADS)
+static int find_evidence(const struct cli *cli, const struct view *view, struct shown *s)
+{
+	__u64 of_block[PROOFS];
+	const struct blocked *b;
+	size_t n = 0;
+
+	for (b = s->block; b && b < s->blocked + s->n_blocked && n < PROOFS &&
+			   subject_compare(&b->subject, &s->subject) == 0;
+	     b++)
+		of_block[n++] = b->block.evidence;
+	return exhibits_load(cli, view, &s->subject, of_block, n, &s->exhibits);
 }
 
 /* ---- why: sentences, the weightiest first ---- */
@@ -137,28 +153,6 @@ static void why_limited(struct writer *w, const struct view *view, const struct 
 	writer_text(w, NULL, text);
 }
 
-static void why_policy(struct writer *w, const struct view *view, const struct sw_subject *subject)
-{
-	const struct sw_policy *policy;
-	char text[SENTENCE_LEN];
-	enum sw_road road;
-
-	for (road = 0; road < SW_ROADS_COUNTED; road++) {
-		policy = view_deciding(view, subject, road);
-		if (!policy)
-			snprintf(text, sizeof(text), "No policy limits it on the road %s.",
-				 road_name(road));
-		else
-			snprintf(text, sizeof(text), "On the road %s the policy '%s' decides%s%s.",
-				 road_name(road), policy->name,
-				 policy->n_limits == 0 && policy->action == SW_ACTION_DENY
-					 ? ": the road is closed"
-					 : "",
-				 policy->mode == SW_MODE_OBSERVE ? ", which only observes" : "");
-		writer_text(w, NULL, text);
-	}
-}
-
 static void write_why(struct writer *w, const struct view *view, const struct shown *s)
 {
 	const struct blocked *b;
@@ -185,7 +179,7 @@ static void write_why(struct writer *w, const struct view *view, const struct sh
 	if (s->subject.kind == SW_KIND_IP)
 		writer_text(w, NULL, "Addresses are counted on the wire; no policy limits them.");
 	else if (!view_exempt(view, &s->subject))
-		why_policy(w, view, &s->subject);
+		why_policies(w, view, &s->subject);
 	writer_end(w);
 }
 
@@ -234,7 +228,7 @@ static void say(struct writer *w, const struct view *view, const struct shown *s
 		{ "PACKETS", "packets", FORM_NUMBER },
 	};
 	static const struct column why[] = { { "WHY", "", FORM_TEXT } };
-	_cleanup_free_ char *name = subject_name(&s->subject);
+	_cleanup_free_ char *name = view_subject_name(view, &s->subject);
 	char text[SUBJECT_LEN], first[WRITER_SPAN_LEN], last[WRITER_SPAN_LEN];
 
 	view_subject_text(view, &s->subject, text);
@@ -249,13 +243,14 @@ static void say(struct writer *w, const struct view *view, const struct shown *s
 	writer_table(w, "by_road", roads, ARRAY_SIZE(roads), 0, stdout);
 	writer_say(w, "%s", "");
 	writer_table(w, "why", why, ARRAY_SIZE(why), 0, stdout);
+	exhibits_say(w, &s->exhibits);
 }
 
 static void write_all(struct writer *w, const struct view *view, const struct shown *s)
 {
 	row_write(w, view, &s->subject, &s->ledger, s->block);
 	write_why(w, view, s);
-	writer_null(w, "evidence"); /* not collected by this version */
+	exhibits_write(w, &s->exhibits);
 	if (!writer_json(w))
 		note_roads(w, &s->ledger);
 	say(w, view, s);
@@ -278,9 +273,11 @@ int verb_show(struct cli *cli, int argc, char **argv)
 	r = view_subject(&view, argv[optind], &s.subject);
 	if (r != DONE)
 		return r;
-	if (find(&view, &s, &known) < 0)
+	if (find(&view, argv[optind], &s, &known) < 0)
 		return FAILED;
-	if (!known) {
+	if (find_evidence(cli, &view, &s) < 0)
+		return FAILED;
+	if (!known && s.exhibits.n == 0) {
 		log_error("nothing is known of '%s'", argv[optind]);
 		return NO_SUBJECT;
 	}

@@ -9,6 +9,7 @@
 #include "config.h"
 #include "conflicts.h"
 #include "hooks.h"
+#include "known.h"
 #include "log.h"
 #include "policy.h"
 #include "quantity.h"
@@ -39,6 +40,7 @@ struct status {
 	struct wire total;	  /* by source address */
 	struct wire unattributed; /* what no sender answers for */
 	size_t n_senders;
+	struct known known;
 };
 
 static void status_free(struct status *s)
@@ -131,6 +133,8 @@ static int collect(const struct cli *cli, struct status *s)
 	r = maps_health(s->view.maps, &s->health);
 	if (r == 0)
 		r = maps_fill(s->view.maps, &s->fill, &s->n_fills);
+	if (r == 0)
+		r = known_count(s->view.maps, &s->known);
 	if (r < 0)
 		return log_errno(r, "cannot read the maps in '%s'", cli->pin_dir);
 	s->running = maps_daemon_runs(s->view.maps);
@@ -229,6 +233,7 @@ static void write_policies(struct writer *w, const struct sw_rules *rules)
 		writer_object(w, NULL);
 		writer_text(w, "name", p->name);
 		writer_text(w, "mode", mode_name(p->mode));
+		writer_text(w, "subject", kind_name(p->subject));
 		writer_text(w, "action", action_name(p->action));
 		writer_list(w, "roads");
 		for (road = 0; road < SW_ROADS; road++)
@@ -334,6 +339,8 @@ static void write_all(struct writer *w, const struct status *s)
 	write_wire(w, "wire", &s->total);
 	write_wire(w, "unattributed", &s->unattributed);
 	writer_number(w, "blocked", s->n_blocked);
+	writer_number(w, "sites", s->known.sites);
+	writer_number(w, "units", s->known.units);
 	writer_text(w, "config", s->view.control.config);
 }
 
@@ -358,6 +365,9 @@ static void say_heading(struct writer *w, const struct status *s)
 	writer_say(w, "config   %s%s", view->control.config,
 		   s->config ? "" : " CANNOT BE READ: see 'smtpwall check-config'");
 	writer_say(w, "senders  %zu counted, %zu blocked", s->n_senders, s->n_blocked);
+	writer_say(w, "known    %zu %s, %zu %s", s->known.sites,
+		   s->known.sites == 1 ? "site" : "sites", s->known.units,
+		   s->known.units == 1 ? "unit" : "units");
 }
 
 static void say_exempt(struct writer *w, const struct status *s)
@@ -400,9 +410,10 @@ static void say_all(struct writer *w, const struct status *s)
 					       { "KIND", "state", FORM_TEXT },
 					       { "WHERE", "where", FORM_TEXT } };
 	static const struct column policies[] = {
-		{ "POLICY", "name", FORM_TEXT },   { "ACTION", "action", FORM_TEXT },
-		{ "MODE", "mode", FORM_TEXT },	   { "ROADS", "roads", FORM_LIST },
-		{ "LIMITS", "limits", FORM_LIST }, { "WARN", "warn", FORM_LIST },
+		{ "POLICY", "name", FORM_TEXT },   { "SUBJECT", "subject", FORM_TEXT },
+		{ "ACTION", "action", FORM_TEXT }, { "MODE", "mode", FORM_TEXT },
+		{ "ROADS", "roads", FORM_LIST },   { "LIMITS", "limits", FORM_LIST },
+		{ "WARN", "warn", FORM_LIST },
 	};
 
 	say_heading(w, s);

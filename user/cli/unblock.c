@@ -35,13 +35,13 @@ static void forgive(const struct cli *cli, const struct view *view,
 		    const struct sw_subject *subject)
 {
 	struct history *history;
-	char text[SUBJECT_LEN];
+	char text[SUBJECT_SAVED_LEN];
 	int r = history_edit(cli->state_dir, &history);
 
 	if (r == -ENOENT)
 		return;
 	if (subject)
-		view_subject_text(view, subject, text);
+		subject_offender(&view->names, subject, text);
 	if (r == 0) {
 		r = escalate_forgive(history, subject ? text : NULL);
 		history_close(history);

@@ -19,6 +19,7 @@ struct view {
 	uint64_t now_ns;	    /* boot time */
 	int64_t wall_ns;	    /* what is added to boot time for the wall clock's */
 	char *cgroup_root;	    /* NULL: none is mounted */
+	struct subject_names names;
 };
 
 /* Tells its failure. */
@@ -31,6 +32,14 @@ int64_t view_wall(const struct view *view, uint64_t boot_time_ns);
 
 /* DONE, or USAGE, NO_SUBJECT as told. */
 int view_subject(const struct view *view, const char *text, struct sw_subject *ret);
+/* As `subject` was asked for; before it is edited, under the lock. */
+void view_subject_note(const struct view *view, const char *text, const struct sw_subject *subject);
+/* "alice", "/var/www/shop" …; NULL: nothing to say. The caller frees. */
+char *view_subject_name(const struct view *view, const struct sw_subject *subject);
+/* As it was asked for: is there such a user, folder or unit now? */
+bool view_exists(const struct view *view, const char *text, const struct sw_subject *subject);
+/* Is it a folder or unit of which nothing is counted? Who wrote its path may have erred. */
+bool view_is_new(const struct view *view, const struct sw_subject *subject);
 /* Likewise one who can be blocked or allowed: a row that a network's newcomers share cannot. */
 int view_sender(const struct view *view, const char *text, struct sw_subject *ret);
 void view_subject_text(const struct view *view, const struct sw_subject *subject,
@@ -39,13 +48,18 @@ void view_subject_text(const struct view *view, const struct sw_subject *subject
 /* By identity; NULL if the rules in force do not have it. */
 const struct sw_policy *view_policy(const struct view *view, __u32 id);
 const struct sw_limit *view_limit(const struct sw_policy *policy, __u64 id);
-/* Which decides for a subject on a road, as the kernel finds it. NULL: none. */
+/*
+ * The policies (bit i is rules->policy[i]) of which the kernel takes the first that matches an
+ * attempt of this subject on this road, to judge the one of this kind that the attempt answers for.
+ * `ret_sure`: those that match whatever else the attempt is; the others also ask where it comes
+ * from, or who makes it.
+ */
+__u64 view_judges(const struct view *view, const struct sw_subject *subject, enum sw_kind kind,
+		  enum sw_road road, __u64 *ret_sure);
+/* The first of those that is sure, or has judged it lately. NULL: none. */
 const struct sw_policy *view_deciding(const struct view *view, const struct sw_subject *subject,
 				      enum sw_road road);
 bool view_exempt(const struct view *view, const struct sw_subject *subject);
-
-/* An order of subjects, for sorting; 0: the same. */
-int subject_compare(const struct sw_subject *a, const struct sw_subject *b);
 
 bool lasts(uint64_t until_ns, uint64_t now_ns);
 

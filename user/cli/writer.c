@@ -117,6 +117,15 @@ void writer_number(struct writer *w, const char *key, uint64_t number)
 	put(w, key, must(json_object_new_uint64(number)));
 }
 
+void writer_share(struct writer *w, const char *key, uint64_t part, uint64_t whole)
+{
+	double percent = whole ? 100.0 * part / whole : 0;
+	char text[32];
+
+	snprintf(text, sizeof(text), "%.1f", percent);
+	put(w, key, must(json_object_new_double_s(percent, text)));
+}
+
 void writer_flag(struct writer *w, const char *key, bool flag)
 {
 	put(w, key, must(json_object_new_boolean(flag)));
@@ -345,7 +354,7 @@ static void print_row(struct json_object *row, const struct column *column, size
 void writer_table(struct writer *w, const char *key, const struct column *column, size_t n,
 		  size_t room, FILE *out)
 {
-	struct json_object *rows = json_object_object_get(w->open[0], key);
+	struct json_object *rows = value_at(w->open[0], key);
 	_cleanup_free_ size_t *width = must(calloc(n, sizeof(*width)));
 	size_t r;
 

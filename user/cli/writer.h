@@ -32,6 +32,8 @@ void writer_list(struct writer *w, const char *key);
 void writer_end(struct writer *w);
 void writer_text(struct writer *w, const char *key, const char *text); /* NULL: unknown */
 void writer_number(struct writer *w, const char *key, uint64_t number);
+/* As percent, with one digit behind the point. */
+void writer_share(struct writer *w, const char *key, uint64_t part, uint64_t whole);
 void writer_flag(struct writer *w, const char *key, bool flag);
 void writer_time(struct writer *w, const char *key, int64_t wall_ns); /* 0: unknown */
 void writer_null(struct writer *w, const char *key);
@@ -53,7 +55,7 @@ struct column {
 	enum form form;
 };
 
-/* The list `key` of the document as a table; in the JSON form nothing. `width`: 0 is as wide as
+/* The list `key` of the document ("top.uid" goes down) as a table; in the JSON form nothing. `width`: 0 is as wide as
  * it gets, else text is cut to fit. */
 void writer_table(struct writer *w, const char *key, const struct column *column, size_t n,
 		  size_t width, FILE *out);

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Who did it: taken at connect(), for the process may be gone a moment later. It changes no
+ * verdict; where there is no room, none is taken. All of it is the attacker's text.
+ */
+#ifndef SMTPWALL_EVIDENCE_H
+#define SMTPWALL_EVIDENCE_H
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+
+#include "event.h"
+#include "kernel.h"
+#include "ledger.h"
+#include "maps.h"
+#include "place.h"
+
+/* By whom it is kept: what is a site has its own, so that no neighbour pushes it out. */
+static __always_inline __u32 keeper_of(const struct sw_tag *tag)
+{
+	return tag->flags & SW_TAG_SITE ? SW_KIND_DIR : SW_KIND_UID;
+}
+
+static __always_inline void evidence_key(const struct sw_tag *tag, __u32 slot,
+					 struct sw_evidence_key *key)
+{
+	struct whom whom = whom_of(tag, keeper_of(tag));
+
+	key->id = whom.id;
+	key->device = whom.device;
+	key->kind = kind_of(tag, keeper_of(tag));
+	key->slot = slot;
+	key->pad = 0;
+}
+
+/* An id has its slot in its lowest bits. */
+static __always_inline __u32 evidence_slot(__u64 id)
+{
+	return id % SW_EVIDENCE_LAST;
+}
+
+/* Numbers the attempt: `tag->evidence`. */
+static __always_inline void evidence_begin(struct sw_tag *tag, __u64 now_ns)
+{
+	struct sw_ledger *row = ledger_of(tag, keeper_of(tag), now_ns);
+
+	if (row)
+		tag->evidence = now_ns * SW_EVIDENCE_LAST +
+				__sync_fetch_and_add(&row->noted, 1) % SW_EVIDENCE_LAST;
+}
+
+static __always_inline struct sw_evidence *evidence_find(const struct sw_tag *tag, __u32 slot)
+{
+	struct sw_evidence_key key;
+
+	evidence_key(tag, slot, &key);
+	return bpf_map_lookup_elem(&evidence, &key);
+}
+
+static __always_inline struct sw_evidence *evidence_row(const struct sw_tag *tag, __u32 slot)
+{
+	struct sw_evidence *row = evidence_find(tag, slot);
+	struct sw_evidence_key key;
+
+	if (row)
+		return row;
+	evidence_key(tag, slot, &key);
+	bpf_map_update_elem(&evidence, &key, zeroes, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&evidence, &key);
+}
+
+static __always_inline void evidence_task(struct sw_evidence *e)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);
+	struct file *exe = BPF_CORE_READ(mm, exe_file);
+	unsigned long at = BPF_CORE_READ(mm, arg_start), size = BPF_CORE_READ(mm, arg_end) - at;
+
+	e->ppid = BPF_CORE_READ(task, real_parent, tgid);
+	if (size > SW_ARGV_LEN)
+		size = SW_ARGV_LEN;
+	e->argv_len = bpf_probe_read_user(e->argv, size, (void *)at) ? 0 : size;
+	path_walk(&e->exe_path, (void *)exe + bpf_core_field_offset(struct file, f_path));
+	path_walk(&e->cwd_path, pwd_of(task));
+}
+
+/* How its folder was called. The row of a name is as old as the one of the ledger. */
+static __always_inline void name_folder(const struct sw_tag *tag, const struct sw_evidence *e)
+{
+	struct sw_dir key = tag->dir;
+	struct sw_name *name;
+	bool is_new = false;
+
+	if (!key.inode || !e->cwd.inode) /* a later subflow is not opened where its sender is */
+		return;
+	name = bpf_map_lookup_elem(&dir_names, &key);
+	if (name && (tag->flags & SW_TAG_FOREIGN)) /* in mounts of its own it names it as it likes */
+		return;
+	if (!name) {
+		bpf_map_update_elem(&dir_names, &key, zeroes, BPF_NOEXIST);
+		name = bpf_map_lookup_elem(&dir_names, &key);
+		is_new = true;
+	}
+	if (!name)
+		return;
+	if (e->depth < e->cwd_path.count || !e->depth) {
+		name->skip = e->depth;
+		bpf_probe_read_kernel(&name->path, sizeof(name->path), &e->cwd_path);
+	} else if (is_new) {
+		name_walk(name, e->depth);
+	}
+}
+
+static __always_inline void evidence_fill(struct sw_evidence *e, const struct sw_tag *tag,
+					  const struct attempt *a, const struct whereabouts *w,
+					  __u32 verdict)
+{
+	*(volatile __u64 *)&e->id = 0;
+	e->time_ns = a->now_ns;
+	e->unit = tag->unit;
+	e->cgroup = tag->cgroup;
+	e->dir = tag->dir;
+	e->cwd = w->cwd;
+	e->depth = tag->flags & SW_TAG_SITE ? w->depth : 0;
+	e->pid = tag->pid;
+	e->uid = tag->uid;
+	e->gid = tag->gid;
+	e->tag_flags = tag->flags;
+	e->port = a->port;
+	e->road = a->road;
+	e->verdict = verdict;
+	__builtin_memcpy(e->daddr, a->daddr.addr, sizeof(e->daddr));
+	__builtin_memcpy(e->comm, tag->comm, sizeof(e->comm));
+	e->helo[0] = 0;
+	e->mail_from[0] = 0;
+	evidence_task(e);
+	name_folder(tag, e);
+	barrier();
+	*(volatile __u64 *)&e->id = tag->evidence;
+}
+
+/* Who reads meanwhile finds no id. */
+static __always_inline void evidence_assign(struct sw_evidence *to, const struct sw_evidence *from)
+{
+	*(volatile __u64 *)&to->id = 0;
+	barrier();
+	bpf_probe_read_kernel(&to->time_ns, sizeof(*to) - offsetof(struct sw_evidence, time_ns),
+			      &from->time_ns);
+	barrier();
+	*(volatile __u64 *)&to->id = from->id;
+}
+
+static __always_inline void evidence_copy(const struct sw_tag *tag, const struct sw_evidence *e,
+					  __u32 slot)
+{
+	struct sw_evidence *kept = evidence_row(tag, slot);
+
+	if (kept)
+		evidence_assign(kept, e);
+}
+
+/* Takes it, of an attempt that evidence_begin() has numbered. */
+SUBPROGRAM int evidence_take(const struct sw_tag *tag, const struct attempt *a,
+			     const struct whereabouts *w, const struct outcome *o, __u32 verdict)
+{
+	struct sw_evidence *e;
+
+	if (!tag || !a || !w || !o || !tag->evidence)
+		return 0;
+	e = evidence_row(tag, evidence_slot(tag->evidence));
+	if (!e)
+		return 0;
+	evidence_fill(e, tag, a, w, verdict);
+	if (!o->before)
+		evidence_copy(tag, e, SW_EVIDENCE_FIRST);
+	if (o->over && o->trips)
+		evidence_copy(tag, e, SW_EVIDENCE_TRIP);
+	return 0;
+}
+
+/* The session of the one in the tag went over its limit, long after its connect(). */
+SUBPROGRAM int evidence_trips(const struct sw_tag *tag)
+{
+	struct sw_evidence *e;
+
+	if (!tag || !tag->evidence)
+		return 0;
+	e = evidence_find(tag, evidence_slot(tag->evidence));
+	if (e && e->id == tag->evidence)
+		evidence_copy(tag, e, SW_EVIDENCE_TRIP);
+	return 0;
+}
+
+/* What follows the line may be a password. */
+static __always_inline void line_end(char *line)
+{
+	bool ended = false;
+	int i;
+
+	for (i = 0; i < SW_LINE_LEN; i++) {
+		ended = ended || line[i] == '\r' || line[i] == '\n' || i == SW_LINE_LEN - 1;
+		if (ended)
+			line[i] = 0;
+	}
+}
+
+static __always_inline void evidence_line(struct __sk_buff *skb, char *line, __u32 offset,
+					  __u32 left)
+{
+	__u64 less = (left < SW_LINE_LEN ? left - 1 : SW_LINE_LEN - 1) & (SW_LINE_LEN - 1);
+
+	barrier_var(less); /* Linux 6.1 must see the bounds of what it is to read */
+	if (bpf_skb_load_bytes(skb, offset, line, less + 1))
+		line[0] = 0;
+	else if (less < SW_LINE_LEN - 1)
+		line[(less + 1) & (SW_LINE_LEN - 1)] = 0;
+	line_end(line);
+}
+
+/* Copies that were made at connect() have no lines yet. */
+static __always_inline void evidence_renew(const struct sw_tag *tag, const struct sw_evidence *e,
+					   __u32 slot)
+{
+	struct sw_evidence *kept = evidence_find(tag, slot);
+
+	if (kept && kept->id == tag->evidence)
+		evidence_assign(kept, e);
+}
+
+#define WORD(a, b, c, d) ((__u32)(a) << 24 | (__u32)(b) << 16 | (__u32)(c) << 8 | (__u32)(d))
+
+/* The client begins a line, in clear: is it one to be kept? */
+SUBPROGRAM int evidence_hears(struct __sk_buff *skb, struct sw_tag *tag, __u32 offset, __u32 left)
+{
+	struct sw_evidence *e;
+	__u32 word;
+
+	if (!tag || left < sizeof(word) || bpf_skb_load_bytes(skb, offset, &word, sizeof(word)))
+		return 0;
+	word = bpf_ntohl(word) & 0xdfdfdfdf; /* in upper case */
+	e = evidence_find(tag, evidence_slot(tag->evidence));
+	if (!e || e->id != tag->evidence)
+		return 0;
+	switch (word) {
+	case WORD('E', 'H', 'L', 'O'):
+	case WORD('H', 'E', 'L', 'O'):
+	case WORD('L', 'H', 'L', 'O'):
+		evidence_line(skb, e->helo, offset, left);
+		tag->heard |= SW_HEARD_HELO;
+		break;
+	case WORD('M', 'A', 'I', 'L'):
+		evidence_line(skb, e->mail_from, offset, left);
+		tag->heard |= SW_HEARD_MAIL;
+		break;
+	default:
+		return 0;
+	}
+	evidence_renew(tag, e, SW_EVIDENCE_FIRST);
+	evidence_renew(tag, e, SW_EVIDENCE_TRIP);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Where is the task that calls? Its unit: a cgroup. Its folder: the working directory, as the
+ * kernel sees it, up through mounts to the root of its mount namespace. Whoever races himself with
+ * chdir() in another thread gets one of his own folders.
+ */
+#ifndef SMTPWALL_PLACE_H
+#define SMTPWALL_PLACE_H
+
+#include <stdbool.h>
+
+#include <bpf/bpf_core_read.h>
+
+#include <smtpwall/path.h>
+
+#include "kernel.h"
+#include "ledger.h"
+#include "maps.h"
+#include "policy.h"
+
+#define CGROUPS_MAX 32
+#define FOLDERS_MAX 512 /* deeper below its site a folder shares a row with others of its user */
+
+/* ---- paths ---- */
+
+struct step {
+	struct dentry *at;
+	struct vfsmount *mount;
+	struct dentry *top; /* of this mount */
+};
+
+/* What BPF_CORE_READ() is given must be a plain variable: all that it names is relocated. */
+static __always_inline void step_onto(struct step *step, struct dentry *at, struct vfsmount *mount)
+{
+	step->at = at;
+	step->mount = mount;
+	step->top = BPF_CORE_READ(mount, mnt_root);
+}
+
+static __always_inline void step_start(struct step *step, const struct path *path)
+{
+	step_onto(step, BPF_CORE_READ(path, dentry), BPF_CORE_READ(path, mnt));
+}
+
+/* From the top of a mount to the folder it is mounted on. False: there is none. */
+static __always_inline bool step_down_to_mountpoint(struct step *step)
+{
+	struct mount *mount = (void *)step->mount - bpf_core_field_offset(struct mount, mnt);
+	struct mount *parent = BPF_CORE_READ(mount, mnt_parent);
+
+	if (parent == mount)
+		return false;
+	step_onto(step, BPF_CORE_READ(mount, mnt_mountpoint),
+		  (void *)parent + bpf_core_field_offset(struct mount, mnt));
+	return true;
+}
+
+/* One folder up, in the same mount. False: it is the root of what was never mounted here. */
+static __always_inline bool step_up(struct step *step)
+{
+	struct dentry *at = step->at, *parent = BPF_CORE_READ(at, d_parent);
+
+	step->at = parent;
+	return parent != at;
+}
+
+static __always_inline void step_id(const struct step *step, struct sw_dir *ret)
+{
+	const struct dentry *at = step->at; /* both are its own: the task may chdir() meanwhile */
+
+	ret->inode = BPF_CORE_READ(at, d_inode, i_ino);
+	ret->device = BPF_CORE_READ(at, d_sb, s_dev);
+	ret->uid = 0;
+}
+
+static __always_inline struct path *pwd_of(struct task_struct *task)
+{
+	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+
+	return (void *)fs + bpf_core_field_offset(struct fs_struct, pwd);
+}
+
+/* What the walk upwards finds. */
+struct whereabouts {
+	struct sw_dir cwd; /* the folder itself */
+	__u32 depth;	   /* from there up to the site */
+	__u32 owner;	   /* of the site */
+};
+
+/*
+ * Fills the nearest site into `tag->dir` and the nearest folder that is known (a place has what
+ * those above it match) into `tag->place`. False: it is too deep to say.
+ */
+SUBPROGRAM int folders_search(struct sw_tag *tag, struct whereabouts *w, __u32 generation)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct sw_place place;
+	struct step step;
+	struct sw_dir id;
+	bool known, covered = false; /* by a mount: its own identity is nobody's working directory */
+	int i;
+
+	if (!tag || !w)
+		return false;
+	step_start(&step, pwd_of(task));
+	step_id(&step, &w->cwd);
+	for (i = 0; i < FOLDERS_MAX; i++) {
+		if (!covered) {
+			step_id(&step, &id);
+			known = place_find(generation, &id, &place);
+			if (known && !tag->place.inode)
+				tag->place = id;
+			if (known && (place.flags & SW_PLACE_SITE)) {
+				tag->dir = id;
+				tag->flags |= SW_TAG_SITE;
+				w->owner = place.owner;
+				return true;
+			}
+		}
+		covered = step.at == step.top;
+		if (covered ? !step_down_to_mountpoint(&step) : !step_up(&step))
+			return true;
+		w->depth += !covered;
+	}
+	return false;
+}
+
+static __always_inline bool quota_admits(__u32 uid, bool take)
+{
+	struct sw_uid key = { uid };
+	__u64 none = 0, *used = bpf_map_lookup_elem(&dir_quotas, &key);
+
+	if (!used) {
+		bpf_map_update_elem(&dir_quotas, &key, &none, BPF_NOEXIST);
+		used = bpf_map_lookup_elem(&dir_quotas, &key);
+	}
+	if (!used || *used >= SW_DIRS_OF_UID)
+		return false;
+	if (take)
+		__sync_fetch_and_add(used, 1);
+	return true;
+}
+
+static __always_inline void other_folders(struct sw_tag *tag, __u32 uid)
+{
+	tag->dir.inode = 0;
+	tag->dir.device = 0;
+	tag->dir.uid = uid;
+	tag->flags &= ~SW_TAG_SITE;
+}
+
+/* Who makes folders makes rows: so many, then they share one. */
+SUBPROGRAM int folder_settle(struct sw_tag *tag, const struct whereabouts *w, __u64 now_ns)
+{
+	struct sw_ledger *row;
+	struct sw_dir key;
+	__u32 uid;
+
+	if (!tag || !w)
+		return 0;
+	uid = tag->flags & SW_TAG_UNIT ? SW_UID_OVERFLOW : tag->uid;
+	if (!w->cwd.inode) {
+		other_folders(tag, uid);
+		return 0;
+	}
+	if (!(tag->flags & SW_TAG_SITE))
+		tag->dir = w->cwd;
+	key = tag->dir;
+	if (bpf_map_lookup_elem(&dir_ledger, &key))
+		return 0;
+	if ((tag->flags & SW_TAG_SITE) && w->owner != uid)
+		return 0; /* its row comes with the first count */
+	if (!quota_admits(uid, false)) {
+		other_folders(tag, uid);
+		return 0;
+	}
+	row = ledger_row(&dir_ledger, &key, now_ns);
+	if (!row) {
+		other_folders(tag, uid);
+	} else if (!__sync_val_compare_and_swap(&row->in_quota, 0, 1)) {
+		row->quota_of = uid;
+		quota_admits(uid, true);
+	}
+	return 0;
+}
+
+/* Fills `tag->dir`, `tag->place` and SW_TAG_DIR, SW_TAG_SITE. */
+static __always_inline void find_folder(struct sw_tag *tag, struct whereabouts *w, __u32 generation,
+					__u64 now_ns)
+{
+	if (folders_search(tag, w, generation))
+		folder_settle(tag, w, now_ns);
+	else
+		other_folders(tag, tag->flags & SW_TAG_UNIT ? SW_UID_OVERFLOW : tag->uid);
+	tag->flags |= SW_TAG_DIR;
+}
+
+/* ---- names ---- */
+
+/* Appends a name. False: there is no room for all of it. */
+static __always_inline bool path_append(struct sw_path *path, const void *name)
+{
+	__u32 at = path->len;
+	long size;
+
+	if (at >= SW_PATH_LEN || path->count >= SW_PATH_NAMES)
+		return false;
+	size = bpf_probe_read_kernel_str(path->names + (at & (SW_PATH_LEN - 1)), SW_PATH_NAME,
+					 name);
+	if (size <= 0 || at + size > SW_PATH_LEN)
+		return false;
+	path->len = at + size;
+	path->count++;
+	return true;
+}
+
+static __always_inline void path_start(struct sw_path *path)
+{
+	path->len = 0;
+	path->count = 0;
+	path->flags = 0;
+}
+
+/* From here to the root. */
+static __always_inline void path_walk(struct sw_path *path, const struct path *from)
+{
+	struct dentry *at;
+	struct step step;
+	int i;
+
+	path_start(path);
+	step_start(&step, from);
+	at = step.at;
+	if (!BPF_CORE_READ(at, d_hash.pprev) && BPF_CORE_READ(at, d_parent) != at)
+		path->flags |= SW_PATH_DELETED;
+	for (i = 0; i < 2 * SW_PATH_NAMES; i++) {
+		if (step.at == step.top) {
+			if (!step_down_to_mountpoint(&step))
+				return;
+			continue;
+		}
+		at = step.at;
+		if (!path_append(path, BPF_CORE_READ(at, d_name.name)))
+			break;
+		if (!step_up(&step))
+			return;
+	}
+	path->flags |= SW_PATH_TRUNCATED;
+}
+
+/* The path of the folder so many above the working directory, which is too deep to have it. */
+SUBPROGRAM int name_walk(struct sw_name *name, __u32 above)
+{
+	struct dentry *at;
+	struct step step;
+	int i;
+
+	if (!name)
+		return 0;
+	path_start(&name->path);
+	step_start(&step, pwd_of((void *)bpf_get_current_task()));
+	for (i = 0; i < FOLDERS_MAX; i++) {
+		if (step.at == step.top) {
+			if (!step_down_to_mountpoint(&step))
+				return 0;
+			continue;
+		}
+		at = step.at;
+		if (above)
+			above--;
+		else if (!path_append(&name->path, BPF_CORE_READ(at, d_name.name)))
+			break;
+		if (!step_up(&step))
+			return 0;
+	}
+	name->path.flags |= SW_PATH_TRUNCATED;
+	return 0;
+}
+
+/* ---- units ---- */
+
+static __always_inline struct cgroup *parent_of(struct cgroup *cgroup)
+{
+	/* `self` is the first member of struct cgroup in every kernel. */
+	return (void *)BPF_CORE_READ(cgroup, self.parent);
+}
+
+static __always_inline __u64 hash_name(__u64 hash, const char *name)
+{
+	__u64 part[SW_PATH_PART / 8];
+	long size = sizeof(part);
+	int i;
+
+	for (i = 0; i < 2 && size == sizeof(part); i++) {
+		__builtin_memset(part, 0, sizeof(part));
+		size = bpf_probe_read_kernel_str(part, sizeof(part),
+						 name + i * (SW_PATH_PART - 1));
+		hash = sw_path_hash_part(hash, part);
+	}
+	return hash;
+}
+
+/* `address` is of a struct cgroup. */
+SUBPROGRAM __u64 unit_hash(__u64 address)
+{
+	struct cgroup *cgroup = (void *)address, *parent;
+	__u64 hash = SW_PATH_HASH_START;
+	int i;
+
+	for (i = 0; i < CGROUPS_MAX; i++) {
+		parent = parent_of(cgroup);
+		if (!parent)
+			break;
+		hash = hash_name(hash, BPF_CORE_READ(cgroup, kn, name));
+		cgroup = parent;
+	}
+	return hash;
+}
+
+SUBPROGRAM int unit_name(__u64 address, __u64 hash)
+{
+	struct cgroup *cgroup = (void *)address, *parent;
+	struct sw_unit key = { hash };
+	struct sw_name *name;
+	int i;
+
+	if (bpf_map_update_elem(&unit_names, &key, zeroes, BPF_NOEXIST))
+		return 0; /* it has its name, or there is no room */
+	name = bpf_map_lookup_elem(&unit_names, &key);
+	for (i = 0; i < CGROUPS_MAX && name; i++) {
+		parent = parent_of(cgroup);
+		if (!parent || !path_append(&name->path, BPF_CORE_READ(cgroup, kn, name)))
+			break;
+		cgroup = parent;
+	}
+	return 0;
+}
+
+/* What a known cgroup counts as is the topmost one upwards that counts as the same. */
+SUBPROGRAM int known_unit_name(__u64 address, __u64 unit, __u32 generation)
+{
+	struct cgroup *cgroup = (void *)address, *top = cgroup;
+	struct sw_unit key = { unit };
+	struct sw_unit_match match;
+	struct sw_cgroup id;
+	int i;
+
+	if (bpf_map_lookup_elem(&unit_names, &key))
+		return 0;
+	for (i = 0; i < CGROUPS_MAX && cgroup; i++) {
+		id.id = BPF_CORE_READ(cgroup, kn, id);
+		if (unit_find(generation, &id, &match) && match.unit == unit)
+			top = cgroup;
+		cgroup = parent_of(cgroup);
+	}
+	return unit_name((__u64)top, unit);
+}
+
+/*
+ * Fills `tag->unit` and `tag->cgroup`. `address` is of the struct cgroup that the task is a unit
+ * by; the nearest one upwards that is known says what it counts as.
+ */
+SUBPROGRAM int find_unit(struct sw_tag *tag, __u64 address, __u32 generation)
+{
+	struct cgroup *cgroup = (void *)address;
+	struct sw_unit_match match;
+	struct sw_cgroup id;
+	int i;
+
+	if (!tag)
+		return 0;
+	tag->cgroup = BPF_CORE_READ(cgroup, kn, id);
+	for (i = 0; i < CGROUPS_MAX && cgroup; i++) {
+		id.id = BPF_CORE_READ(cgroup, kn, id);
+		if (unit_find(generation, &id, &match)) {
+			tag->cgroup = id.id;
+			tag->unit = match.unit;
+			known_unit_name((__u64)cgroup, match.unit, generation);
+			return 0;
+		}
+		cgroup = parent_of(cgroup);
+	}
+	tag->unit = unit_hash(address);
+	unit_name(address, tag->unit);
+	return 0;
+}
+
+#endif

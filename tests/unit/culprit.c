@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <linux/bpf.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "culprit.h"
+#include "scope.h"
+#include "scripts.h"
+#include "test.h"
+
+/* ---- cgroups ---- */
+
+static const char *container(const char *path)
+{
+	static char name[SCOPE_LEN];
+
+	return scope_container(path, name) ? name : "none";
+}
+
+static const char *unit(const char *path)
+{
+	static char name[SCOPE_LEN];
+
+	return scope_unit(path, name) ? name : "none";
+}
+
+#define ID "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+TEST(containers_are_known_by_their_cgroup)
+{
+	CHECK_STR(container("/system.slice/docker-" ID ".scope"), ID);
+	CHECK_STR(container("/docker/" ID), ID);
+	CHECK_STR(container("/machine.slice/libpod-" ID ".scope/container"), ID);
+	CHECK_STR(container("/kubepods.slice/kubepods-pod1.slice/cri-containerd-" ID ".scope"), ID);
+	CHECK_STR(container("/lxc.payload.shop/system.slice/cron.service"), "shop");
+	CHECK_STR(container("/machine.slice/machine-web.scope"), "web");
+	CHECK_STR(container("/system.slice/php8.2-fpm.service"), "none");
+	CHECK_STR(container("/user.slice/session-0123456789.scope"), "none");
+	CHECK_STR(container(""), "none");
+}
+
+TEST(the_systems_unit_is_the_outermost)
+{
+	CHECK_STR(unit("/system.slice/php8.2-fpm.service"), "php8.2-fpm.service");
+	CHECK_STR(unit("/user.slice/user-1000.slice/user@1000.service/app.slice/x.service"),
+		  "user@1000.service");
+	CHECK_STR(unit("/machine.slice/machine-web.scope/system.slice/cron.service"),
+		  "machine-web.scope");
+	CHECK_STR(unit("/system.slice/.service"), "none");
+	CHECK_STR(unit("/"), "none");
+}
+
+TEST(a_name_without_end_is_none)
+{
+	char path[SCOPE_LEN + 32] = "/";
+
+	memset(path + 1, 'a', SCOPE_LEN);
+	strcpy(path + 1 + SCOPE_LEN, ".service");
+	CHECK_STR(unit(path), "none");
+}
+
+/* ---- CGI ---- */
+
+#define SCRIPT(environment) (culprit_script(environment, sizeof(environment) - 1))
+
+TEST(the_script_of_a_cgi_program_is_in_its_environment)
+{
+	CHECK_STR(SCRIPT("A=b\0SCRIPT_FILENAME=/srv/x.php\0C=d\0"), "/srv/x.php");
+	CHECK_STR(SCRIPT("SCRIPT_FILENAME=/usr/bin/php-cgi\0REDIRECT_URL=/x.php\0"
+			 "PATH_TRANSLATED=/srv/x.php\0"),
+		  "/srv/x.php");
+	CHECK_STR(SCRIPT("SCRIPT_FILENAME=/srv/x.php\0PATH_TRANSLATED=/srv/path\0"), "/srv/x.php");
+	CHECK(!SCRIPT("XSCRIPT_FILENAME=/srv/x.php\0"));
+	CHECK(!SCRIPT("SCRIPT_FILENAME=x.php\0"));
+	CHECK(!SCRIPT(""));
+}
+
+/* ---- folders ---- */
+
+static char dir[64];
+
+static void world_make(void)
+{
+	snprintf(dir, sizeof(dir), "/tmp/smtpwall-culprit-XXXXXX");
+	if (!mkdtemp(dir))
+		abort();
+}
+
+static void world_remove(void)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
+	if (system(command) != 0)
+		abort();
+}
+
+static void put(const char *name, const char *content)
+{
+	char path[512];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	f = fopen(path, "w");
+	if (!f || fputs(content, f) < 0 || fclose(f) < 0)
+		abort();
+}
+
+static void put_folder(const char *name)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	if (mkdir(path, 0755) < 0)
+		abort();
+}
+
+static size_t find(struct script *script)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	size_t n = scripts_find(fd, script);
+
+	close(fd);
+	return n;
+}
+
+static bool calls(const struct script *script, const char *name)
+{
+	unsigned int bit;
+
+	for (bit = 0; script_call(bit); bit++)
+		if (strcmp(script_call(bit), name) == 0)
+			return script->calls >> bit & 1;
+	return false;
+}
+
+TEST(scripts_that_send_are_found_two_levels_down)
+{
+	struct script script[SCRIPTS];
+	char link[128];
+
+	world_make();
+	put("index.php", "<?php echo 'hello';");
+	put("sends.php", "<?php Mail ('a'); mail('x');");
+	put_folder("a");
+	put_folder("a/b");
+	put_folder("a/b/c");
+	put("a/b/deep.php", "<?php $s = FSockOpen('x', 25);");
+	put("a/b/c/too-deep.php", "<?php mail('x');");
+	snprintf(link, sizeof(link), "%s/link.php", dir);
+	CHECK_EQ(symlink("sends.php", link), 0);
+	snprintf(link, sizeof(link), "%s/fifo.php", dir);
+	CHECK_EQ(mkfifo(link, 0644), 0);
+
+	if (CHECK_EQ(find(script), 2)) {
+		bool first = strcmp(script[0].path, "sends.php") == 0;
+		const struct script *sends = &script[first ? 0 : 1], *deep = &script[first ? 1 : 0];
+
+		CHECK_STR(sends->path, "sends.php");
+		CHECK(calls(sends, "mail"));
+		CHECK(!calls(sends, "fsockopen"));
+		CHECK_STR(deep->path, "a/b/deep.php");
+		CHECK(calls(deep, "fsockopen"));
+	}
+	world_remove();
+}
+
+TEST(other_functions_are_not_taken_for_mail)
+{
+	struct script script[SCRIPTS];
+
+	world_make();
+	put("a.php", "<?php sendmail('x'); $this->mail('x'); x_mail('x'); Foo::mail('y');");
+	CHECK_EQ(find(script), 0);
+	world_remove();
+}
+
+TEST(the_latest_five_of_many)
+{
+	struct script script[SCRIPTS];
+	char name[32];
+	int i;
+
+	world_make();
+	for (i = 0; i < 300; i++) {
+		snprintf(name, sizeof(name), "%d.php", i);
+		put(name, "<?php mail('x');");
+	}
+	CHECK_EQ(find(script), SCRIPTS);
+	world_remove();
+}
+
+/* ---- processes ---- */
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
+
+/* A child in `dir` with this environment, until its standard input ends. */
+static pid_t child_start(const char *variable, int *ret_stdin)
+{
+	char *const argv[] = { "cat", NULL }, *const environment[] = { (char *)variable, NULL };
+	int end[2];
+	pid_t pid;
+
+	if (pipe(end) < 0)
+		abort();
+	pid = fork();
+	if (pid == 0) {
+		dup2(end[0], STDIN_FILENO);
+		close(end[0]);
+		close(end[1]);
+		if (chdir(dir) == 0)
+			execve("/bin/cat", argv, environment);
+		_exit(1);
+	}
+	close(end[0]);
+	*ret_stdin = end[1];
+	usleep(100000);
+	return pid;
+}
+
+static const char *text(struct json_object *in, const char *key)
+{
+	const char *t = json_object_get_string(json_object_object_get(in, key));
+
+	return t ? t : "";
+}
+
+TEST(of_a_living_process_its_script_parents_and_folder_are_found)
+{
+	struct sw_evidence record = { .id = 0xfffffffffffffff8, .time_ns = now_ns() };
+	struct json_object *found, *list;
+	struct stat st;
+	int input;
+
+	world_make();
+	put("spam.php", "<?php mail('x');");
+	stat(dir, &st);
+	record.pid = child_start("SCRIPT_FILENAME=/srv/a\033b.php", &input);
+	record.time_ns = now_ns();
+	record.cwd = (struct sw_dir){ .inode = st.st_ino,
+				      .device = major(st.st_dev) << 20 | minor(st.st_dev) };
+	record.cwd_path.flags = SW_PATH_TRUNCATED;
+
+	found = culprit_look(&record);
+	CHECK_EQ(json_object_get_uint64(json_object_object_get(found, "id")), record.id);
+	CHECK_STR(text(found, "script"), "/srv/a?b.php");
+	CHECK_STR(text(found, "cwd"), dir);
+	list = json_object_object_get(found, "parents");
+	CHECK_EQ(json_object_get_int(
+			 json_object_object_get(json_object_array_get_idx(list, 0), "pid")),
+		 getpid());
+	list = json_object_object_get(found, "candidates");
+	CHECK_EQ(json_object_array_length(list), 1);
+	json_object_put(found);
+
+	/* Not the process that made the attempt: it began later. */
+	record.time_ns = 1;
+	found = culprit_look(&record);
+	CHECK(!json_object_object_get(found, "script"));
+	CHECK(!json_object_object_get(found, "candidates"));
+	json_object_put(found);
+	close(input);
+	waitpid(record.pid, NULL, 0);
+	world_remove();
+}
+
+TEST(a_process_that_moved_on_tells_nothing_of_the_folder)
+{
+	struct sw_evidence record = { .id = 1 };
+	struct json_object *found;
+	int input;
+
+	world_make();
+	put("spam.php", "<?php mail('x');");
+	record.pid = child_start("A=b", &input);
+	record.time_ns = now_ns();
+	record.cwd = (struct sw_dir){ .inode = 1, .device = 1 };
+	memcpy(record.cwd_path.names, "elsewhere", 10);
+	record.cwd_path.len = 10;
+	record.cwd_path.count = 1;
+	found = culprit_look(&record);
+	CHECK(!json_object_object_get(found, "candidates"));
+	json_object_put(found);
+	close(input);
+	waitpid(record.pid, NULL, 0);
+	world_remove();
+}
+
+TEST(nobody_is_no_process)
+{
+	struct sw_evidence record = { .id = 1, .time_ns = UINT64_MAX };
+	struct json_object *found = culprit_look(&record);
+
+	CHECK(!json_object_object_get(found, "parents"));
+	json_object_put(found);
+}

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "inquest.h"
+
+#include <cap-ng.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "culprit.h"
+#include "log.h"
+
+#define QUEUE 64
+#define LINE_MOST (256 << 10)
+#define PATIENCE_USEC 5000000ULL /* with all that one process looks at */
+#define NICE 10
+
+struct inquest {
+	sd_event *loop;
+	void (*found)(const char *json, void *userdata);
+	void *userdata;
+	struct sw_evidence queue[QUEUE];
+	size_t n;
+	/* The one that runs; 0: none. */
+	pid_t pid;
+	int fd;
+	char *line; /* what was read of it, LINE_MOST */
+	size_t length;
+	sd_event_source *readable, *ended, *late;
+	bool complained;
+};
+
+/* ---- in the process of its own ---- */
+
+static void only_look(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setpriority(PRIO_PROCESS, 0, NICE);
+	capng_clear(CAPNG_SELECT_CAPS);
+	capng_updatev(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_SYS_PTRACE,
+		      CAP_DAC_READ_SEARCH, -1);
+	if (capng_apply(CAPNG_SELECT_CAPS) < 0)
+		_exit(EXIT_FAILURE);
+}
+
+/* What the daemon holds, locks too, must not outlive it here. */
+static int keep_only(int fd)
+{
+	if (dup2(fd, STDOUT_FILENO) < 0)
+		return -errno;
+	close(STDIN_FILENO);
+	return close_range(STDERR_FILENO + 1, ~0U, 0) < 0 ? -errno : STDOUT_FILENO;
+}
+
+static void tell_line(int fd, const char *text)
+{
+	size_t length = strlen(text), told = 0;
+	ssize_t n;
+
+	for (; told < length; told += n) {
+		n = write(fd, text + told, length - told);
+		if (n < 0)
+			_exit(EXIT_FAILURE);
+	}
+}
+
+__attribute__((__noreturn__)) static void look_at_all(const struct inquest *inquest, int fd)
+{
+	struct json_object *found;
+	size_t i;
+
+	only_look();
+	fd = keep_only(fd);
+	for (i = 0; fd >= 0 && i < inquest->n; i++) {
+		found = culprit_look(&inquest->queue[i]);
+		if (!found)
+			break;
+		tell_line(fd,
+			  json_object_to_json_string_ext(
+				  found, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+		tell_line(fd, "\n");
+		json_object_put(found);
+	}
+	_exit(EXIT_SUCCESS);
+}
+
+/* ---- in the daemon ---- */
+
+static void forget(struct inquest *inquest)
+{
+	inquest->readable = sd_event_source_disable_unref(inquest->readable);
+	inquest->ended = sd_event_source_disable_unref(inquest->ended);
+	inquest->late = sd_event_source_disable_unref(inquest->late);
+	closep(&inquest->fd);
+	inquest->fd = -1;
+	inquest->pid = 0;
+	inquest->length = 0;
+}
+
+static void take_lines(struct inquest *inquest)
+{
+	char *start = inquest->line, *end;
+
+	while ((end = memchr(start, '\n', inquest->line + inquest->length - start))) {
+		*end = '\0';
+		inquest->found(start, inquest->userdata);
+		start = end + 1;
+	}
+	inquest->length -= start - inquest->line;
+	memmove(inquest->line, start, inquest->length);
+}
+
+/* Takes what is there. False: there is no more to come. */
+static bool take(struct inquest *inquest)
+{
+	ssize_t n;
+
+	for (;;) {
+		if (inquest->length == LINE_MOST)
+			return false;
+		n = read(inquest->fd, inquest->line + inquest->length, LINE_MOST - inquest->length);
+		if (n < 0)
+			return errno == EAGAIN || errno == EINTR;
+		if (n == 0)
+			return false;
+		inquest->length += n;
+		take_lines(inquest);
+	}
+}
+
+static int on_readable(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct inquest *inquest = userdata;
+
+	(void)fd, (void)revents;
+	if (!take(inquest))
+		sd_event_source_set_enabled(source, SD_EVENT_OFF);
+	return 0;
+}
+
+static int on_end(sd_event_source *source, const siginfo_t *info, void *userdata)
+{
+	struct inquest *inquest = userdata;
+
+	(void)source, (void)info;
+	take(inquest);
+	forget(inquest);
+	inquest_go(inquest);
+	return 0;
+}
+
+static int on_late(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct inquest *inquest = userdata;
+
+	(void)source, (void)usec;
+	kill(inquest->pid, SIGKILL);
+	return 0;
+}
+
+static int watch(struct inquest *inquest)
+{
+	int r;
+
+	r = sd_event_add_io(inquest->loop, &inquest->readable, inquest->fd, EPOLLIN, on_readable,
+			    inquest);
+	if (r >= 0)
+		r = sd_event_add_child(inquest->loop, &inquest->ended, inquest->pid, WEXITED,
+				       on_end, inquest);
+	if (r >= 0)
+		r = sd_event_add_time_relative(inquest->loop, &inquest->late, CLOCK_MONOTONIC,
+					       PATIENCE_USEC, 0, on_late, inquest);
+	return r;
+}
+
+static int start(struct inquest *inquest)
+{
+	int end[2], r;
+
+	if (pipe2(end, O_CLOEXEC) < 0)
+		return -errno;
+	inquest->pid = fork();
+	if (inquest->pid == 0)
+		look_at_all(inquest, end[1]);
+	r = inquest->pid < 0 ? -errno : 0;
+	close(end[1]);
+	inquest->fd = end[0];
+	if (r == 0 && fcntl(inquest->fd, F_SETFL, O_NONBLOCK) < 0)
+		r = -errno;
+	return r < 0 ? r : watch(inquest);
+}
+
+static void end_at_once(struct inquest *inquest)
+{
+	pid_t pid = inquest->pid;
+
+	forget(inquest);
+	if (pid > 0) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, WNOHANG);
+	}
+}
+
+void inquest_go(struct inquest *inquest)
+{
+	int r;
+
+	if (inquest->pid || inquest->n == 0)
+		return;
+	r = start(inquest);
+	inquest->n = 0;
+	if (r < 0)
+		end_at_once(inquest);
+	if (r < 0 && !inquest->complained)
+		log_errno(r, "cannot look at the processes that evidence is about (the evidence "
+			     "itself is kept)");
+	inquest->complained = r < 0;
+}
+
+void inquest_ask(struct inquest *inquest, const struct sw_evidence *record)
+{
+	if (inquest->n < QUEUE)
+		inquest->queue[inquest->n++] = *record;
+}
+
+int inquest_new(sd_event *loop, void (*found)(const char *json, void *userdata), void *userdata,
+		struct inquest **ret)
+{
+	struct inquest *inquest = calloc(1, sizeof(*inquest));
+	sigset_t set;
+
+	if (!inquest)
+		return -ENOMEM;
+	*inquest = (struct inquest){ .loop = loop, .found = found, .userdata = userdata, .fd = -1 };
+	inquest->line = malloc(LINE_MOST);
+	if (!inquest->line) {
+		free(inquest);
+		return -ENOMEM;
+	}
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD); /* what the loop asks for */
+	sigprocmask(SIG_BLOCK, &set, NULL);
+
+	*ret = inquest;
+	return 0;
+}
+
+void inquest_free(struct inquest *inquest)
+{
+	if (!inquest)
+		return;
+	end_at_once(inquest);
+	free(inquest->line);
+	free(inquest);
+}
