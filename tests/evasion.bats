@@ -501,12 +501,12 @@ back_within_a_second() {
 	smtpwall detach
 	config 'mode = enforce' 'max_users = 4'
 	start_daemon
-	for uid in 2101 2102 2103 2104 2105 2106 2107 2108; do
+	for uid in {2101..2116}; do
 		as_user "$uid" "$DIAL" plain $WORLD 25
 	done
 	[ "$(count overflow direct.connections)" -ge 3 ]
 	[ "$(status .health.ledger_overflow)" -ge 3 ]
-	for uid in 2109 2110 2111 2112 2113 2114 2115 2116; do
+	for uid in {2117..2124}; do
 		! as_user "$uid" "$DIAL" plain $WORLD 25 || admitted=$((admitted + 1))
 	done
 	[ "$admitted" -le 3 ]

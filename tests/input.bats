@@ -26,7 +26,8 @@ setup() {
 maps() {
 	local pin
 	for pin in "$LAB"/bpf/smtpwall/*; do
-		[ -d "$pin" ] || bpftool -j map dump pinned "$pin" 2>/dev/null
+		# a block that is lifted again stays counted
+		[ -d "$pin" ] || [ "${pin##*/}" = block_epoch ] || bpftool -j map dump pinned "$pin" 2>/dev/null
 	done | cksum
 }
 
@@ -65,7 +66,7 @@ bad_policy() { as_it_was; printf 'policy "bad" {\n%s\n}\n' "$1" >"$policies"; re
 
 @test "keys that are none, or twice" {
 	bad_line 'modus = enforce' ".*'?modus"
-	bad_line 'site_roots = {"/home/*"}' '.*site_roots.*not built'
+	bad_line 'inside_hook = auto' '.*inside_hook.*not built'
 	bad_line 'mode = observe' '.*mode.*twice'
 	bad_line '"" = 1' '.*no key: write key = value'
 	as_it_was
@@ -241,7 +242,7 @@ warned() {
 @test "subjects that do not parse" {
 	for subject in alice uid: uid:-1 uid:+1 'uid: 1' uid:1x uid:0x1 uid:4294967296 uid:99999999999999999999 \
 		user: ip: ip:1.2.3 ip:1.2.3.4/8 ip:1.2.3.4.5 ip:::1::2 ip:2001:db8::/999 ip:host.example \
-		unit: unit:relative unit:/../etc 'unit:#' 'unit:#0' unit:#x dir:/var/www account:a@b UID:1 : '' \
+		unit: unit:relative unit:/../etc 'unit:#' 'unit:#0' unit:#x unit:/./a dir: dir:relative dir:~ dir:#1 dir:#8:1/0 account:a@b UID:1 : '' \
 		$'uid:1\n' $'\e[31m' %n%s%n "$(printf '%0100000d' 1)"; do
 		for verb in show block unblock allow disallow; do
 			SMTPWALL 2 'is not a subject: ' $verb -- "$subject"
@@ -250,7 +251,8 @@ warned() {
 }
 
 @test "subjects that are not there" {
-	for subject in user:nobody-has-this-name unit:/no/such/unit $'user:a\e[31mb' "user:$(printf '%0100000d' 1)"; do
+	SMTPWALL 3 'nothing is known of' show unit:/no/such/unit
+	for subject in user:nobody-has-this-name dir:/no/such/folder dir:~nobody-has-this-name $'user:a\e[31mb' "user:$(printf '%0100000d' 1)"; do
 		for verb in show block unblock allow disallow; do
 			SMTPWALL 3 'there is no ' $verb "$subject"
 		done

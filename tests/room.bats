@@ -50,7 +50,7 @@ each_uid() {
 	policy all 'limits = {"2 connections per 1h"}'
 	start_daemon
 	contained() (lab_enter "$LAB_BOX" "$LAB_CGROUP/$1" unshare --pid --fork --kill-child "$LAB/bin/knock" -n 4 "$WORLD")
-	for i in {1..8}; do
+	for i in {1..20}; do
 		mkdir "$LAB_CGROUP/container$i"
 		contained "container$i" >>"$LAB/admitted"
 	done
@@ -59,8 +59,8 @@ each_uid() {
 	[ "$admitted" -ge 4 ]
 	smtpwall -j list >"$LAB/list"
 	jq -e '[.subjects[] | select(.subject | startswith("unit:"))] | length == 2' "$LAB/list"
-	[ "$(jq '[.subjects[] | select(.subject | startswith("ip:") | not).roads.direct.connections] | add' "$LAB/list")" -eq "$admitted" ]
-	[ "$(jq '[.subjects[].roads.direct.refused] | add' "$LAB/list")" -eq $((32 - admitted)) ]
+	[ "$(jq '[.subjects[] | select(.subject | test("^(uid|unit):")).roads.direct.connections] | add' "$LAB/list")" -eq "$admitted" ]
+	[ "$(jq '[.subjects[] | select(.subject | test("^(uid|unit):")).roads.direct.refused] | add' "$LAB/list")" -eq $((80 - admitted)) ]
 	smtpwall -j status | jq -e '.health.ledger_overflow > 0 and .health.window_overflow > 0'
 }
 
@@ -74,7 +74,8 @@ age_sources() {
 		rows = json.loads(subprocess.check_output(["bpftool", "-j", "map", "dump", "pinned", sys.argv[1]]))
 		then = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 7200 * 10**9
 		for row in rows:
-		    value = row["value"][:-16] + list("%#04x" % b for b in struct.pack("<qq", then, then))
+		    seen = list("%#04x" % b for b in struct.pack("<qq", then, then))
+		    value = row["value"][:-32] + seen + row["value"][-16:]
 		    print("map update pinned", sys.argv[1], "key", *row["key"], "value", *value)
 	END
 	bpftool batch file "$LAB/batch" >/dev/null

@@ -253,7 +253,7 @@ blocks_of_10000() {
 		import struct, sys, time
 		now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 		until = now + int(float(sys.argv[1]) * 1e9)
-		value = struct.pack("<QQQQQIBBH80x", until, now, 0, 0, 0, 0, 1, 0, 0)
+		value = struct.pack("<QQQQQQIBBH80x", until, now, 0, 0, 0, 0, 0, 1, 0, 0)
 		hexed = lambda b: " ".join("%d" % x for x in b)
 		for uid in range(100000, 110000):
 		    print("map update pinned PIN key %s value %s" % (hexed(struct.pack("<II", uid, 0)), hexed(value)))

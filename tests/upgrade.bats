@@ -26,7 +26,7 @@ tag_of() { bpftool -j prog show pinned "$1" | jq -r .tag; }
 another_version() {
 	local pin maps=()
 	for pin in "$LAB/bpf/smtpwall"/*; do
-		[[ ! -d $pin && $pin != */retire ]] || continue
+		[[ ! -d $pin && $pin != */retire && $pin != */where ]] || continue
 		maps+=(map name "${pin##*/}" pinned "$pin")
 	done
 	bpftool prog loadall "$2" "$1" "${maps[@]}"

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Who did it is known of a process that hides, and telling it harms nobody.
+
+# shellcheck disable=SC2086 # users are numbers
+
+load helpers
+
+setup() {
+	new_test
+	F=$LAB/$BATS_TEST_NUMBER
+	chmod 1777 "$F"
+}
+
+# newest SUBJECT FILTER: of its latest evidence
+newest() { smtpwall -j show "$1" | jq -r ".evidence[0]$2"; }
+newest_is() {
+	smtpwall -j show "$1" >"$F/shown" && jq -e ".evidence[0] | $2" "$F/shown" >/dev/null
+}
+
+# own NAME: a copy of the client, which its user may do with as he likes
+own() { install -o $U "$LAB_TREE/build/clients/shady" "$F/$1" && echo "$F/$1"; }
+
+in_folder() { cd "$1" && shift && exec "$@"; } # FOLDER COMMAND…
+shady() { as_user $U in_folder "$F" "$LAB/bin/shady" "$@"; }
+
+# harmless COMMAND…: nothing of what it prints moves a cursor or turns the writing
+harmless() {
+	local told=$F/told
+	"$@" >"$told" || return
+	! LC_ALL=C grep -qP '[\x00-\x08\x0b-\x1f\x7f]' "$told" || { cat -v "$told"; return 1; }
+	! LC_ALL=C grep -qP '\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]' "$told"
+}
+
+@test "of a process that exits at once all is known" {
+	shady "$WORLD" 25 | grep -qx admitted
+	newest_is uid:$U ".uid == $U and .gid == $U and .pid > 0 and .ppid > 0
+		and .comm == \"shady\" and .exe == \"$LAB/bin/shady\" and .cwd == \"$F\"
+		and .argv == [\"$LAB/bin/shady\", \"$WORLD\", \"25\"]
+		and .destination == \"$WORLD\" and .port == 25 and .road == \"direct\"
+		and .verdict == \"admitted\" and .truncated == [] and .deleted == []
+		and (.unit | startswith(\"/swl-\")) and (.time | startswith(\"20\"))"
+	smtpwall show uid:$U | grep -q "    in $F\$"
+}
+
+@test "who is refused leaves evidence too, and what went over the limit is marked" {
+	enforce "users = {$U}  limits = {\"2 connections per 1h\"}  action = block  block_for = 1h"
+	shady "$WORLD" && shady "$WORLD"
+	shady "$WORLD" | grep -qx refused
+	newest_is uid:$U '.verdict == "refused" and (.why | index("over_the_limit"))'
+	smtpwall -j show uid:$U | jq -e '.evidence | any(.why | index("first_of_window"))'
+}
+
+@test "an executable that is removed has its name" {
+	program=$(own gone)
+	as_user $U in_folder "$F" "$program" -u "$WORLD" | grep -qx admitted
+	[ ! -e "$program" ]
+	newest_is uid:$U "(.exe | startswith(\"$program\")) and .deleted == [\"exe\"]"
+	smtpwall show uid:$U | grep -q "$program (removed)"
+}
+
+@test "a working directory that is removed has its name" {
+	install -d -o $U "$F/short-lived"
+	chmod 0777 "$F"
+	as_user $U bash -c "cd $F/short-lived && rmdir $F/short-lived && exec $LAB/bin/shady $WORLD"
+	newest_is uid:$U "(.cwd | startswith(\"$F/short-lived\")) and .deleted == [\"cwd\"]"
+}
+
+@test "300 folders deep: where it is is known exactly, and the daemon completes the path" {
+	mkdir -m 0777 "$F/deep"
+	as_user $U in_folder "$F/deep" "$LAB/bin/shady" -d 300 -w 3000 "$WORLD" >"$F/out" &
+	eventually newest_is uid:$U '.truncated == ["cwd"]'
+	eventually newest_is uid:$U \
+		".cwd == \"$F/deep$(printf '/d%.0s' {1..300})\" and (.added_by_daemon | index(\"cwd\"))"
+	wait $!
+	# Unfinished without it, but never wrong.
+	as_user $U in_folder "$F/deep" "$LAB/bin/shady" -d 300 "$WORLD"
+	newest_is uid:$U '.cwd | test("^\\.\\.\\.(/d){10,}$|(/d){300}$")'
+}
+
+@test "a path of 4000 letters" {
+	mkdir -m 0777 "$F/long"
+	as_user $U in_folder "$F/long" "$LAB/bin/shady" -d 19 -l 199 "$WORLD"
+	newest_is uid:$U '.truncated == ["cwd"] and (.cwd | test("^\\.\\.\\./?.*d{100}$"))'
+	find "$F/long" -delete
+}
+
+@test "control characters and newlines in name, arguments and folder stay out of the terminal" {
+	evil=$'a\e[2J\nb\r\tc\x9b\xe2\x80\xae"]},{"x\x7f'
+	mkdir -m 0777 "$F/$evil"
+	as_user $U in_folder "$F/$evil" "$LAB/bin/shady" -n "$evil" "$WORLD" 25 "$evil"
+	as_user $U in_folder "$F/$evil" bash -c 'exec -a "$0" "$@"' "$evil" "$LAB/bin/shady" "$WORLD"
+	smtpwall block uid:$U
+	as_user $U in_folder "$F/$evil" "$LAB/bin/shady" -n "$evil" "$WORLD"
+	eventually is_told uid:$U refuse
+
+	for command in "show uid:$U" who list blocks events; do
+		# shellcheck disable=SC2086
+		harmless smtpwall $command
+		harmless env LC_ALL=C.UTF-8 true
+		# shellcheck disable=SC2086
+		harmless smtpwall -j $command
+	done
+	newest_is uid:$U ".cwd == \"$F/a?[2J?b??c??\\\"]},{\\\"x?\""
+	smtpwall -j show uid:$U | jq -e '.evidence | length == 3 and .[2].argv[5] == .[1].argv[0]'
+	# One event is one line.
+	smtpwall -j events | while IFS= read -r line; do jq -e .event >/dev/null <<<"$line" || exit; done
+	[ "$(smtpwall -j events | wc -l)" = "$(smtpwall -j events | jq -s length)" ]
+	! grep -q $'\e' "$LAB/daemon.log"
+}
+
+@test "in a mount and pid namespace of its own it is its unit, and its paths are told" {
+	mkdir -p "$LAB_CGROUP/box-$U.scope" "$F/root/srv/app"
+	cp "$LAB_TREE/build/clients/shady" "$F/root/srv/app/init"
+	# shellcheck disable=SC2016 # for the inner shell
+	in_box bash -c 'echo $$ >"$1/cgroup.procs" && exec unshare --mount --pid --fork bash -c "
+			mount --rbind $2/root $2/root && cd $2/root && mkdir -p old &&
+			pivot_root . old && cd /srv/app && exec ./init '"$WORLD"'"' \
+		- "$LAB_CGROUP/box-$U.scope" "$F" | grep -qx admitted
+	unit=unit:${LAB_CGROUP#"$(lab_cgroup2)"}/box-$U.scope
+	newest_is "$unit" '(.cwd | endswith("/srv/app")) and (.exe | endswith("/srv/app/init"))
+		and .comm == "init" and .argv[0] == "./init"'
+	newest_is "$unit" ".systemd_unit == \"box-$U.scope\""
+	smtpwall -j show uid:0 | jq -e '.evidence | all(.comm != "init")'
+	rmdir "$LAB_CGROUP/box-$U.scope"
+}
+
+@test "HELO and MAIL FROM are kept when they are seen in clear" {
+	as_user $U send_mail 1 "$WORLD"
+	eventually newest_is uid:$U '(.helo | test("^(HELO|EHLO) ")) and .mail_from == "MAIL FROM:<sender@box.example>"'
+	session talk $V
+	say talk $'EHLO \e[31mred'
+	eventually heard talk 250 1 || heard talk 250- 1 || :
+	eventually newest_is uid:$V '.helo != null'
+	harmless smtpwall show uid:$V
+}
+
+@test "the evidence of a block outlives the attempts that come after it" {
+	enforce "users = {$U}  limits = {\"1 connections per 1h\"}  action = block  block_for = 1h"
+	program=$(own guilty)
+	as_user $U in_folder "$F" "$program" "$WORLD"
+	as_user $U in_folder "$F" "$program" -w 300 "$WORLD" | grep -qx refused
+	eventually kept uid:$U 1
+	repeat 30 shady "$WORLD" >/dev/null
+	smtpwall -j show uid:$U | jq -e --arg exe "$program" \
+		'.evidence | any(.exe == $exe and (.why | index("over_the_limit")))'
+	eventually tells_of_block uid:$U "$program"
+	smtpwall events | grep -q "blocked: uid $U .*; in $F\$"
+	daemon_dies
+	smtpwall -j show uid:$U | jq -e --arg exe "$program" '.evidence | any(.exe == $exe)'
+	daemon_starts
+}
+tells_of_block() { # SUBJECT EXE
+	smtpwall -j events | jq -se --arg s "$1" --arg exe "$2" \
+		'any(.[]; .event == "block" and .subject == $s and .evidence.exe == $exe)' >/dev/null
+}
+# kept SUBJECT N: so many are in the history
+kept() { # of a uid
+	[ "$(sqlite3 "$LAB/state/smtpwall.db" "SELECT count(*) FROM evidence WHERE uid = ${1#uid:}")" -ge "$2" ]
+}
+
+@test "evidence in the history outlives the kernel's" {
+	shady "$WORLD"
+	eventually kept uid:$U 1
+	smtpwall detach >/dev/null
+	eventually daemon_is_gone
+	daemon_starts
+	smtpwall -j show uid:$U | jq -e \
+		".evidence | length == 1 and .[0].in_kernel == false and .[0].cwd == \"$F\""
+	[ "$(counted uid:$U)" = 1 ]
+}
+
+@test "who counts every attempt, with the daemon and without" {
+	knock $U -n 300 "$WORLD"
+	eventually kept uid:$U 1
+	knock $U -n 50 "$WORLD"
+	[ "$(counted uid:$U)" = 350 ]
+	daemon_dies
+	knock $U -n 25 "$WORLD"
+	[ "$(counted uid:$U)" = 375 ]
+	daemon_starts
+	eventually [ "$(counted uid:$U)" = 375 ]
+	smtpwall -j who -n 1 | jq -e '.top | all(.[]; length <= 1)'
+	run smtpwall who -n 0
+	[ "$status" = 2 ]
+	run smtpwall who --since yesterday
+	[ "$status" = 2 ]
+}
+counted() { smtpwall -j who -n 1000 | jq --arg s "$1" '.top.uid[] | select(.subject == $s).count'; }
+
+@test "who floods does not fill the history" {
+	knock $U -p 8 -n 500 "$WORLD"
+	eventually kept uid:$U 8
+	knock $U -p 8 -n 500 "$WORLD"
+	sleep 2.5 # two sweeps more
+	rows=$(sqlite3 "$LAB/state/smtpwall.db" "SELECT count(*) FROM evidence WHERE uid = $U")
+	[ "$rows" -le 20 ]
+	[ "$(counted uid:$U)" = 8000 ]
+}
+
+@test "a folder that does not answer delays nobody" {
+	mkdir -m 0777 "$F/many"
+	as_user $U in_folder "$F/many" bash -c 'for i in {1..6000}; do echo "mail(" >$i.php; done
+		mkfifo fifo.php; ln -s /dev/zero zero.php'
+	as_user $U in_folder "$F/many" "$LAB/bin/shady" -w 1500 "$WORLD" &
+	eventually newest_is uid:$U '.candidates | length == 5'
+	wait $!
+	daemon_runs
+}
