@@ -109,7 +109,7 @@ static void measure(const struct pair *pair, const struct kind *kind)
 		.state = SW_TAG_ADMITTED,
 		.road = SW_ROAD_DIRECT,
 		.uid = kind->uid,
-		.order = SW_POLICIES,
+		.order = { SW_POLICIES, SW_POLICIES, SW_POLICIES },
 	};
 	for (size_t i = 0; i < ROUNDS; i++) {
 		empty[i] = ns_of(pair->empty[is_tagged], &f, is_tagged);
