@@ -13,11 +13,11 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#include "lib/evidence.h"
 #include "lib/identity.h"
 #include "lib/judge.h"
 #include "lib/parse.h"
 #include "lib/redirect.h"
+#include "lib/witness.h"
 
 #define REFUSE 0 /* connect() returns EPERM */
 #define ALLOW 1
@@ -34,7 +34,7 @@ static __always_inline void name_task(struct sw_tag *tag)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 
-	tag->pid = BPF_CORE_READ(task, tgid);
+	tag->pid = kernel_read(task, tgid);
 	BPF_CORE_READ_INTO(&tag->comm, task, comm);
 }
 

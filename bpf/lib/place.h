@@ -25,40 +25,40 @@
 
 struct step {
 	struct dentry *at;
-	struct vfsmount *mount;
+	struct mount *mount;
 	struct dentry *top; /* of this mount */
 };
 
-/* What BPF_CORE_READ() is given must be a plain variable: all that it names is relocated. */
-static __always_inline void step_onto(struct step *step, struct dentry *at, struct vfsmount *mount)
+static __always_inline void step_onto(struct step *step, struct dentry *at, struct mount *mount)
 {
 	step->at = at;
 	step->mount = mount;
-	step->top = BPF_CORE_READ(mount, mnt_root);
+	step->top = kernel_read(mount, mnt.mnt_root);
 }
 
-static __always_inline void step_start(struct step *step, const struct path *path)
+static __always_inline void step_start(struct step *step, struct path *path)
 {
-	step_onto(step, BPF_CORE_READ(path, dentry), BPF_CORE_READ(path, mnt));
+	void *within = kernel_read(path, mnt);
+
+	step_onto(step, kernel_read(path, dentry),
+		  kernel_at(within - bpf_core_field_offset(struct mount, mnt), struct mount));
 }
 
 /* From the top of a mount to the folder it is mounted on. False: there is none. */
 static __always_inline bool step_down_to_mountpoint(struct step *step)
 {
-	struct mount *mount = (void *)step->mount - bpf_core_field_offset(struct mount, mnt);
-	struct mount *parent = BPF_CORE_READ(mount, mnt_parent);
+	struct mount *mount = step->mount, *parent = kernel_read(mount, mnt_parent);
 
 	if (parent == mount)
 		return false;
-	step_onto(step, BPF_CORE_READ(mount, mnt_mountpoint),
-		  (void *)parent + bpf_core_field_offset(struct mount, mnt));
+	step_onto(step, kernel_read(mount, mnt_mountpoint), parent);
 	return true;
 }
 
 /* One folder up, in the same mount. False: it is the root of what was never mounted here. */
 static __always_inline bool step_up(struct step *step)
 {
-	struct dentry *at = step->at, *parent = BPF_CORE_READ(at, d_parent);
+	struct dentry *at = step->at, *parent = kernel_read(at, d_parent);
 
 	step->at = parent;
 	return parent != at;
@@ -66,16 +66,16 @@ static __always_inline bool step_up(struct step *step)
 
 static __always_inline void step_id(const struct step *step, struct sw_dir *ret)
 {
-	const struct dentry *at = step->at; /* both are its own: the task may chdir() meanwhile */
+	struct dentry *at = step->at; /* both are its own: the task may chdir() meanwhile */
 
-	ret->inode = BPF_CORE_READ(at, d_inode, i_ino);
-	ret->device = BPF_CORE_READ(at, d_sb, s_dev);
+	ret->inode = kernel_read(kernel_read(at, d_inode), i_ino);
+	ret->device = kernel_read(kernel_read(at, d_sb), s_dev);
 	ret->uid = 0;
 }
 
 static __always_inline struct path *pwd_of(struct task_struct *task)
 {
-	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+	struct fs_struct *fs = kernel_read(task, fs);
 
 	return (void *)fs + bpf_core_field_offset(struct fs_struct, pwd);
 }
@@ -222,7 +222,7 @@ static __always_inline void path_start(struct sw_path *path)
 }
 
 /* From here to the root. */
-static __always_inline void path_walk(struct sw_path *path, const struct path *from)
+static __always_inline void path_walk(struct sw_path *path, struct path *from)
 {
 	struct dentry *at;
 	struct step step;
@@ -231,7 +231,7 @@ static __always_inline void path_walk(struct sw_path *path, const struct path *f
 	path_start(path);
 	step_start(&step, from);
 	at = step.at;
-	if (!BPF_CORE_READ(at, d_hash.pprev) && BPF_CORE_READ(at, d_parent) != at)
+	if (!kernel_read(at, d_hash.pprev) && kernel_read(at, d_parent) != at)
 		path->flags |= SW_PATH_DELETED;
 	for (i = 0; i < 2 * SW_PATH_NAMES; i++) {
 		if (step.at == step.top) {
@@ -240,7 +240,7 @@ static __always_inline void path_walk(struct sw_path *path, const struct path *f
 			continue;
 		}
 		at = step.at;
-		if (!path_append(path, BPF_CORE_READ(at, d_name.name)))
+		if (!path_append(path, kernel_read(at, d_name.name)))
 			break;
 		if (!step_up(&step))
 			return;
@@ -268,7 +268,7 @@ SUBPROGRAM int name_walk(struct sw_name *name, __u32 above)
 		at = step.at;
 		if (above)
 			above--;
-		else if (!path_append(&name->path, BPF_CORE_READ(at, d_name.name)))
+		else if (!path_append(&name->path, kernel_read(at, d_name.name)))
 			break;
 		if (!step_up(&step))
 			return 0;
@@ -282,7 +282,7 @@ SUBPROGRAM int name_walk(struct sw_name *name, __u32 above)
 static __always_inline struct cgroup *parent_of(struct cgroup *cgroup)
 {
 	/* `self` is the first member of struct cgroup in every kernel. */
-	return (void *)BPF_CORE_READ(cgroup, self.parent);
+	return (void *)kernel_read(cgroup, self.parent);
 }
 
 static __always_inline __u64 hash_name(__u64 hash, const char *name)
@@ -303,7 +303,7 @@ static __always_inline __u64 hash_name(__u64 hash, const char *name)
 /* `address` is of a struct cgroup. */
 SUBPROGRAM __u64 unit_hash(__u64 address)
 {
-	struct cgroup *cgroup = (void *)address, *parent;
+	struct cgroup *cgroup = kernel_at(address, struct cgroup), *parent;
 	__u64 hash = SW_PATH_HASH_START;
 	int i;
 
@@ -311,7 +311,7 @@ SUBPROGRAM __u64 unit_hash(__u64 address)
 		parent = parent_of(cgroup);
 		if (!parent)
 			break;
-		hash = hash_name(hash, BPF_CORE_READ(cgroup, kn, name));
+		hash = hash_name(hash, kernel_read(kernel_read(cgroup, kn), name));
 		cgroup = parent;
 	}
 	return hash;
@@ -319,7 +319,7 @@ SUBPROGRAM __u64 unit_hash(__u64 address)
 
 SUBPROGRAM int unit_name(__u64 address, __u64 hash)
 {
-	struct cgroup *cgroup = (void *)address, *parent;
+	struct cgroup *cgroup = kernel_at(address, struct cgroup), *parent;
 	struct sw_unit key = { hash };
 	struct sw_name *name;
 	int i;
@@ -329,7 +329,7 @@ SUBPROGRAM int unit_name(__u64 address, __u64 hash)
 	name = bpf_map_lookup_elem(&unit_names, &key);
 	for (i = 0; i < CGROUPS_MAX && name; i++) {
 		parent = parent_of(cgroup);
-		if (!parent || !path_append(&name->path, BPF_CORE_READ(cgroup, kn, name)))
+		if (!parent || !path_append(&name->path, kernel_read(kernel_read(cgroup, kn), name)))
 			break;
 		cgroup = parent;
 	}
@@ -339,7 +339,7 @@ SUBPROGRAM int unit_name(__u64 address, __u64 hash)
 /* What a known cgroup counts as is the topmost one upwards that counts as the same. */
 SUBPROGRAM int known_unit_name(__u64 address, __u64 unit, __u32 generation)
 {
-	struct cgroup *cgroup = (void *)address, *top = cgroup;
+	struct cgroup *cgroup = kernel_at(address, struct cgroup), *top = cgroup;
 	struct sw_unit key = { unit };
 	struct sw_unit_match match;
 	struct sw_cgroup id;
@@ -348,12 +348,12 @@ SUBPROGRAM int known_unit_name(__u64 address, __u64 unit, __u32 generation)
 	if (bpf_map_lookup_elem(&unit_names, &key))
 		return 0;
 	for (i = 0; i < CGROUPS_MAX && cgroup; i++) {
-		id.id = BPF_CORE_READ(cgroup, kn, id);
+		id.id = kernel_read(kernel_read(cgroup, kn), id);
 		if (unit_find(generation, &id, &match) && match.unit == unit)
 			top = cgroup;
 		cgroup = parent_of(cgroup);
 	}
-	return unit_name((__u64)top, unit);
+	return unit_name(address_of(top), unit);
 }
 
 /*
@@ -362,20 +362,20 @@ SUBPROGRAM int known_unit_name(__u64 address, __u64 unit, __u32 generation)
  */
 SUBPROGRAM int find_unit(struct sw_tag *tag, __u64 address, __u32 generation)
 {
-	struct cgroup *cgroup = (void *)address;
+	struct cgroup *cgroup = kernel_at(address, struct cgroup);
 	struct sw_unit_match match;
 	struct sw_cgroup id;
 	int i;
 
 	if (!tag)
 		return 0;
-	tag->cgroup = BPF_CORE_READ(cgroup, kn, id);
+	tag->cgroup = kernel_read(kernel_read(cgroup, kn), id);
 	for (i = 0; i < CGROUPS_MAX && cgroup; i++) {
-		id.id = BPF_CORE_READ(cgroup, kn, id);
+		id.id = kernel_read(kernel_read(cgroup, kn), id);
 		if (unit_find(generation, &id, &match)) {
 			tag->cgroup = id.id;
 			tag->unit = match.unit;
-			known_unit_name((__u64)cgroup, match.unit, generation);
+			known_unit_name(address_of(cgroup), match.unit, generation);
 			return 0;
 		}
 		cgroup = parent_of(cgroup);
