@@ -499,12 +499,12 @@ static __always_inline bool block_tells(struct sw_block *block, __u64 now_ns)
 	return true;
 }
 
-/* By a block of any of its subjects. */
+/* By a block of any of its subjects. Where there is none, the arm need not look either. */
 SUBPROGRAM int refused_by_block(struct sw_tag *tag, const struct attempt *a, __u32 enforce,
 				struct outcome *o)
 {
+	__u32 kind, epoch = block_epoch_now() + 1;
 	struct sw_block *block;
-	__u32 kind;
 
 	if (!tag || !a || !o)
 		return true;
@@ -512,6 +512,7 @@ SUBPROGRAM int refused_by_block(struct sw_tag *tag, const struct attempt *a, __u
 		block = is_subject(tag, kind) ? block_of(tag, kind, a->road) : NULL;
 		if (!block)
 			continue;
+		epoch = 0;
 		barrier_var(block); /* as in arm_looks() */
 		if (!block_holds(block, tag, kind, enforce, a->now_ns))
 			continue;
@@ -523,6 +524,7 @@ SUBPROGRAM int refused_by_block(struct sw_tag *tag, const struct attempt *a, __u
 		o->tell = block_tells(block, a->now_ns);
 		return true;
 	}
+	tag->block_epoch = epoch;
 	return false;
 }
 

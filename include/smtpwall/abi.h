@@ -474,7 +474,10 @@ struct sw_tag {
 	__u8 asked[16]; /* with SW_TAG_REDIRECTED: the address that connect() asked for */
 	char comm[SW_COMM_LEN]; /* of that task: the attacker's text */
 	__u8 heard;		/* SW_HEARD_* */
-	__u8 reserved[23];
+	__u8 opened;		/* its SYN was seen: */
+	__u8 pad[2];
+	__u32 client_first; /* TCP sequence number of the client's first byte */
+	__u8 reserved[16];
 };
 _Static_assert(sizeof(struct sw_tag) == 160, "sw_tag is carried by live sockets");
 
@@ -485,8 +488,8 @@ enum sw_reading {
 };
 
 /*
- * A session, from its SYN on: how far its two sides were read, and where its dialogue is. Both
- * sides may be read at once on two CPUs, hence the lock.
+ * A session, from its first payload on: how far its two sides were read, and where its dialogue is.
+ * Both sides may be read at once on two CPUs, hence the lock.
  */
 struct sw_session {
 	struct bpf_spin_lock lock;
