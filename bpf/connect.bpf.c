@@ -143,6 +143,8 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, struct attem
 	a->generation = control->generation;
 	smtp = is_smtp_port(a->generation, a->port);
 
+	if (smtp)
+		w.now_ns = bpf_ktime_get_boot_ns();
 	tag = bpf_sk_storage_get(&tags, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	stored = tag;
 	if (!tag && smtp)
@@ -159,7 +161,7 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, struct attem
 
 	flags = network_flags(a->generation, &a->daddr);
 	a->road = road_of(flags, a->port);
-	a->now_ns = bpf_ktime_get_boot_ns();
+	a->now_ns = w.now_ns;
 	a->metric = SW_METRIC_CONNECTIONS;
 	a->n = 1;
 	if (!stored || !tag)

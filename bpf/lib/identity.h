@@ -161,7 +161,7 @@ static __always_inline void locate(struct sw_tag *tag, struct whereabouts *w, bo
 	if (smtp || (tag->flags & SW_TAG_UNIT))
 		find_unit(tag, address_of(unit_of(task)), control->generation);
 	if (smtp)
-		find_folder(tag, w, control->generation, bpf_ktime_get_boot_ns());
+		find_folder(tag, w, control->generation);
 }
 
 #define TAG_WHO (SW_TAG_UNIT | SW_TAG_FOREIGN | SW_TAG_NETNS | SW_TAG_DIR | SW_TAG_SITE)

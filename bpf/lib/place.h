@@ -80,8 +80,9 @@ static __always_inline struct path *pwd_of(struct task_struct *task)
 	return (void *)fs + bpf_core_field_offset(struct fs_struct, pwd);
 }
 
-/* What the walk upwards finds. */
+/* What the walk upwards finds, at `now_ns`. */
 struct whereabouts {
+	__u64 now_ns;
 	struct sw_dir cwd; /* the folder itself */
 	__u32 depth;	   /* from there up to the site */
 	__u32 owner;	   /* of the site */
@@ -94,23 +95,24 @@ struct whereabouts {
 SUBPROGRAM int folders_search(struct sw_tag *tag, struct whereabouts *w, __u32 generation)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct sw_place place;
+	void *known = places_get(generation);
+	struct sw_place *row, place;
 	struct step step;
 	struct sw_dir id;
-	bool known, covered = false; /* by a mount: its own identity is nobody's working directory */
+	bool covered = false; /* by a mount: its own identity is nobody's working directory */
 	int i;
 
-	if (!tag || !w)
+	if (!tag || !w || !known)
 		return false;
 	step_start(&step, pwd_of(task));
 	step_id(&step, &w->cwd);
 	for (i = 0; i < FOLDERS_MAX; i++) {
 		if (!covered) {
 			step_id(&step, &id);
-			known = place_find(generation, &id, &place);
-			if (known && !tag->place.inode)
+			row = bpf_map_lookup_elem(known, &id);
+			if (row && !tag->place.inode)
 				tag->place = id;
-			if (known && (place.flags & SW_PLACE_SITE)) {
+			if (row && place_copy(row, &place) && (place.flags & SW_PLACE_SITE)) {
 				tag->dir = id;
 				tag->flags |= SW_TAG_SITE;
 				w->owner = place.owner;
@@ -150,7 +152,7 @@ static __always_inline void other_folders(struct sw_tag *tag, __u32 uid)
 }
 
 /* Who makes folders makes rows: so many, then they share one. */
-SUBPROGRAM int folder_settle(struct sw_tag *tag, const struct whereabouts *w, __u64 now_ns)
+SUBPROGRAM int folder_settle(struct sw_tag *tag, const struct whereabouts *w)
 {
 	struct sw_ledger *row;
 	struct sw_dir key;
@@ -174,7 +176,7 @@ SUBPROGRAM int folder_settle(struct sw_tag *tag, const struct whereabouts *w, __
 		other_folders(tag, uid);
 		return 0;
 	}
-	row = ledger_row(&dir_ledger, &key, now_ns);
+	row = ledger_row(&dir_ledger, &key, w->now_ns);
 	if (!row) {
 		other_folders(tag, uid);
 	} else if (!__sync_val_compare_and_swap(&row->in_quota, 0, 1)) {
@@ -185,11 +187,10 @@ SUBPROGRAM int folder_settle(struct sw_tag *tag, const struct whereabouts *w, __
 }
 
 /* Fills `tag->dir`, `tag->place` and SW_TAG_DIR, SW_TAG_SITE. */
-static __always_inline void find_folder(struct sw_tag *tag, struct whereabouts *w, __u32 generation,
-					__u64 now_ns)
+static __always_inline void find_folder(struct sw_tag *tag, struct whereabouts *w, __u32 generation)
 {
 	if (folders_search(tag, w, generation))
-		folder_settle(tag, w, now_ns);
+		folder_settle(tag, w);
 	else
 		other_folders(tag, tag->flags & SW_TAG_UNIT ? SW_UID_OVERFLOW : tag->uid);
 	tag->flags |= SW_TAG_DIR;
@@ -219,6 +220,17 @@ static __always_inline void path_start(struct sw_path *path)
 	path->len = 0;
 	path->count = 0;
 	path->flags = 0;
+}
+
+static __always_inline void path_copy(struct sw_path *to, const struct sw_path *from)
+{
+	__u64 less = (from->len - 1) & (SW_PATH_LEN - 1);
+
+	barrier_var(less); /* Linux 6.1 must see the bounds of what it is to read */
+	bpf_probe_read_kernel(to->names, less + 1, from->names);
+	to->len = from->len;
+	to->count = from->count;
+	to->flags = from->flags;
 }
 
 /* From here to the root. */
@@ -324,7 +336,8 @@ SUBPROGRAM int unit_name(__u64 address, __u64 hash)
 	struct sw_name *name;
 	int i;
 
-	if (bpf_map_update_elem(&unit_names, &key, zeroes, BPF_NOEXIST))
+	if (bpf_map_lookup_elem(&unit_names, &key) ||
+	    bpf_map_update_elem(&unit_names, &key, zeroes, BPF_NOEXIST))
 		return 0; /* it has its name, or there is no room */
 	name = bpf_map_lookup_elem(&unit_names, &key);
 	for (i = 0; i < CGROUPS_MAX && name; i++) {
@@ -340,16 +353,17 @@ SUBPROGRAM int unit_name(__u64 address, __u64 hash)
 SUBPROGRAM int known_unit_name(__u64 address, __u64 unit, __u32 generation)
 {
 	struct cgroup *cgroup = kernel_at(address, struct cgroup), *top = cgroup;
+	void *known = units_get(generation);
 	struct sw_unit key = { unit };
 	struct sw_unit_match match;
 	struct sw_cgroup id;
 	int i;
 
-	if (bpf_map_lookup_elem(&unit_names, &key))
+	if (!known || bpf_map_lookup_elem(&unit_names, &key))
 		return 0;
 	for (i = 0; i < CGROUPS_MAX && cgroup; i++) {
 		id.id = kernel_read(kernel_read(cgroup, kn), id);
-		if (unit_find(generation, &id, &match) && match.unit == unit)
+		if (unit_copy(&id, bpf_map_lookup_elem(known, &id), &match) && match.unit == unit)
 			top = cgroup;
 		cgroup = parent_of(cgroup);
 	}
@@ -363,16 +377,17 @@ SUBPROGRAM int known_unit_name(__u64 address, __u64 unit, __u32 generation)
 SUBPROGRAM int find_unit(struct sw_tag *tag, __u64 address, __u32 generation)
 {
 	struct cgroup *cgroup = kernel_at(address, struct cgroup);
+	void *known = units_get(generation);
 	struct sw_unit_match match;
 	struct sw_cgroup id;
 	int i;
 
-	if (!tag)
+	if (!tag || !known)
 		return 0;
 	tag->cgroup = kernel_read(kernel_read(cgroup, kn), id);
 	for (i = 0; i < CGROUPS_MAX && cgroup; i++) {
 		id.id = kernel_read(kernel_read(cgroup, kn), id);
-		if (unit_find(generation, &id, &match)) {
+		if (unit_copy(&id, bpf_map_lookup_elem(known, &id), &match)) {
 			tag->cgroup = id.id;
 			tag->unit = match.unit;
 			known_unit_name(address_of(cgroup), match.unit, generation);

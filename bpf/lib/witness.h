@@ -59,7 +59,7 @@ static __always_inline void name_folder(const struct sw_tag *tag, const struct s
 		return;
 	if (e->depth < e->cwd_path.count || !e->depth) {
 		name->skip = e->depth;
-		bpf_probe_read_kernel(&name->path, sizeof(name->path), &e->cwd_path);
+		path_copy(&name->path, &e->cwd_path);
 	} else if (is_new) {
 		name_walk(name, e->depth);
 	}
