@@ -35,7 +35,10 @@ static __always_inline void name_task(struct sw_tag *tag)
 	struct task_struct *task = (void *)bpf_get_current_task();
 
 	tag->pid = kernel_read(task, tgid);
-	BPF_CORE_READ_INTO(&tag->comm, task, comm);
+	if (CASTS)
+		__builtin_memcpy(tag->comm, kernel_at(task, struct task_struct)->comm, SW_COMM_LEN);
+	else
+		BPF_CORE_READ_INTO(&tag->comm, task, comm);
 }
 
 /* A socket can be connected again after it was refused: the tag starts anew. */

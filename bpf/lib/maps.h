@@ -41,6 +41,13 @@ struct {
 	__type(value, struct sw_ports);
 } ports MAP;
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SW_GENERATIONS);
+	__type(key, __u32);
+	__type(value, struct sw_sketch);
+} sketches MAP;
+
 struct rules_inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

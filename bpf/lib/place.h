@@ -95,6 +95,7 @@ struct whereabouts {
 SUBPROGRAM int folders_search(struct sw_tag *tag, struct whereabouts *w, __u32 generation)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
+	const struct sw_sketch *sketch = sketch_get(generation);
 	void *known = places_get(generation);
 	struct sw_place *row, place;
 	struct step step;
@@ -102,14 +103,14 @@ SUBPROGRAM int folders_search(struct sw_tag *tag, struct whereabouts *w, __u32 g
 	bool covered = false; /* by a mount: its own identity is nobody's working directory */
 	int i;
 
-	if (!tag || !w || !known)
+	if (!tag || !w || !known || !sketch)
 		return false;
 	step_start(&step, pwd_of(task));
 	step_id(&step, &w->cwd);
 	for (i = 0; i < FOLDERS_MAX; i++) {
 		if (!covered) {
 			step_id(&step, &id);
-			row = bpf_map_lookup_elem(known, &id);
+			row = sketch_has(sketch, id.inode) ? bpf_map_lookup_elem(known, &id) : NULL;
 			if (row && !tag->place.inode)
 				tag->place = id;
 			if (row && place_copy(row, &place) && (place.flags & SW_PLACE_SITE)) {
@@ -377,17 +378,19 @@ SUBPROGRAM int known_unit_name(__u64 address, __u64 unit, __u32 generation)
 SUBPROGRAM int find_unit(struct sw_tag *tag, __u64 address, __u32 generation)
 {
 	struct cgroup *cgroup = kernel_at(address, struct cgroup);
+	const struct sw_sketch *sketch = sketch_get(generation);
 	void *known = units_get(generation);
 	struct sw_unit_match match;
 	struct sw_cgroup id;
 	int i;
 
-	if (!tag || !known)
+	if (!tag || !known || !sketch)
 		return 0;
 	tag->cgroup = kernel_read(kernel_read(cgroup, kn), id);
 	for (i = 0; i < CGROUPS_MAX && cgroup; i++) {
 		id.id = kernel_read(kernel_read(cgroup, kn), id);
-		if (unit_copy(&id, bpf_map_lookup_elem(known, &id), &match)) {
+		if (sketch_has(sketch, id.id) &&
+		    unit_copy(&id, bpf_map_lookup_elem(known, &id), &match)) {
 			tag->cgroup = id.id;
 			tag->unit = match.unit;
 			known_unit_name(address_of(cgroup), match.unit, generation);

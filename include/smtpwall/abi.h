@@ -360,6 +360,22 @@ struct sw_place {
 	__u32 owner; /* uid of the folder's owner: who makes sites uses his own quota */
 };
 
+/*
+ * Map `sketches`: which rows `units` and `places` may have, each by a bit of its cgroup id or inode.
+ * Most walks upwards meet none, and a bit costs a tenth of a look-up. Bits are set before their row
+ * comes, and last as long as the generation.
+ */
+#define SW_SKETCH_WORDS 1024
+struct sw_sketch {
+	__u64 bits[SW_SKETCH_WORDS];
+};
+
+static inline __u32 sw_sketch_bit(__u64 id)
+{
+	return id * 0x9e3779b97f4a7c15ULL >> 48;
+}
+_Static_assert(SW_SKETCH_WORDS * 64 == 1 << 16, "sw_sketch_bit() has 16 bits");
+
 struct sw_network {
 	__u32 prefix_len; /* bits, of the v4-mapped form: 96 + n for IPv4 */
 	__u8 addr[16];
