@@ -140,6 +140,18 @@ has_cut() { smtpwall -j events | jq -se "map(select(.event == \"cut\").count) | 
 	says inner 'ended 10 aborted 10'
 }
 
+@test "with more ports than fit in a page" {
+	local ports
+	ports=$(seq -s ', ' 3001 3400)
+	config 'mode = enforce' "ports = {25, $ports}"
+	reload
+	crowd sessions "$U" -n 10 -o 443 "$WORLD" 25
+	smtpwall block "uid:$U"
+	eventually says sessions other
+	says sessions 'ended 10 aborted 10'
+	says sessions 'other lives'
+}
+
 @test "a connect that hangs when its user is blocked ends soon after" {
 	knock "$U" 203.0.113.77 25 >"$LAB/hanging" 2>&1 &
 	eventually opening

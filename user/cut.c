@@ -246,9 +246,10 @@ static struct nl_msg *list_request(const struct search *s, int family)
 		.sdiag_protocol = IPPROTO_TCP,
 		.idiag_states = SESSIONS,
 	};
-	struct nl_msg *msg = nlmsg_alloc_simple(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP);
+	struct nl_msg *msg = nlmsg_alloc_size(2 * CUT_CODE_LEN); /* a page is not enough for it */
 
-	if (msg && nlmsg_append(msg, &request, sizeof(request), NLMSG_ALIGNTO) == 0 &&
+	if (msg && nlmsg_put(msg, NL_AUTO_PORT, NL_AUTO_SEQ, SOCK_DIAG_BY_FAMILY, 0, NLM_F_DUMP) &&
+	    nlmsg_append(msg, &request, sizeof(request), NLMSG_ALIGNTO) == 0 &&
 	    (!s->code_len || nla_put(msg, INET_DIAG_REQ_BYTECODE, s->code_len, s->code) == 0))
 		return msg;
 	nlmsg_free(msg);
