@@ -85,21 +85,23 @@ SUBPROGRAM int without_storage(const struct sw_tag *tag, const struct attempt *a
 	return !enforce;
 }
 
-/* So that the session can be cut: who is behind the socket is in its storage, which only we read. */
-SUBPROGRAM int note_live(struct bpf_sock_addr *ctx, const struct sw_tag *tag)
+/* So that its session can be cut: the kernel lists the sockets of one network namespace only. */
+SUBPROGRAM int note_abroad(struct bpf_sock_addr *ctx, const struct sw_tag *tag)
 {
-	struct sw_live session = {};
-	__u64 cookie = bpf_get_socket_cookie(ctx);
+	struct sw_abroad who;
 
 	if (!tag)
 		return 0;
-	session.uid = tag->uid;
-	session.unit = tag->unit;
-	session.dir = tag->dir;
-	session.flags = tag->flags & (SW_TAG_UNIT | SW_TAG_DIR);
-	session.road = tag->road;
-	session.netns_cookie = bpf_get_netns_cookie(ctx);
-	bpf_map_update_elem(&live, &cookie, &session, BPF_ANY);
+	who = (struct sw_abroad){
+		.netns_cookie = bpf_get_netns_cookie(ctx),
+		.unit = tag->unit,
+		.dir = tag->dir,
+		.uid = tag->uid,
+		.flags = tag->flags & (SW_TAG_UNIT | SW_TAG_DIR),
+		.road = tag->road,
+	};
+	if (!bpf_map_lookup_elem(&abroad, &who))
+		bpf_map_update_elem(&abroad, &who, zeroes, BPF_ANY);
 	return 0;
 }
 
@@ -128,8 +130,8 @@ SUBPROGRAM int judge_smtp(struct bpf_sock_addr *ctx, struct sw_tag *tag, struct 
 	tag->admitted_ns = a->now_ns;
 	tag->state = fate == FATE_PASS ? SW_TAG_ADMITTED : SW_TAG_REFUSED;
 	evidence_take(tag, a, w, &o, verdict_of(tag, &o));
-	if (fate == FATE_PASS)
-		note_live(ctx, tag);
+	if (fate == FATE_PASS && (tag->flags & SW_TAG_NETNS))
+		note_abroad(ctx, tag);
 	return fate == FATE_PASS;
 }
 

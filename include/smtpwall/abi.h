@@ -536,16 +536,20 @@ struct sw_destination {
 	__u64 limit[SW_LIMITS];	     /* and of which limit that window was */
 };
 
-/* Sessions that were admitted, for cutting them. LRU: the arm holds those that were forgotten. */
-struct sw_live {
-	__u64 unit;
-	struct sw_dir dir;
+/*
+ * Who has, or had, sessions in another network namespace than the machine's, so that it is known
+ * where to cut them. LRU: the arm holds those that were forgotten.
+ */
+struct sw_abroad {
 	__u64 netns_cookie;
+	__u64 unit; /* this and the rest: as in sw_tag */
+	struct sw_dir dir;
 	__u32 uid;
 	__u32 flags; /* SW_TAG_UNIT, SW_TAG_DIR */
 	__u32 road;
 	__u32 pad;
 };
+_Static_assert(sizeof(struct sw_abroad) == 48, "sw_abroad is a key");
 
 /* ---- evidence: who called connect() to an SMTP port. Telemetry: no verdict depends on it ---- */
 
