@@ -116,6 +116,7 @@ struct hlist_bl_node {
 };
 
 struct qstr {
+	unsigned int len;
 	const unsigned char *name;
 };
 
@@ -170,6 +171,11 @@ struct task_struct {
 	struct task_struct *real_parent;
 	struct fs_struct *fs;
 	struct mm_struct *mm;
+};
+
+/* It begins with words, in every kernel: as them any octets can be read. */
+struct rtnl_link_stats64 {
+	__u64 rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors;
 };
 
 struct tcp_sock;

@@ -88,6 +88,24 @@ struct whereabouts {
 	__u32 owner;	   /* of the site */
 };
 
+/* Takes note of a folder that is known. True: it is a site. */
+static __always_inline bool meets_site(struct sw_tag *tag, struct whereabouts *w,
+				       const struct sw_place *row, const struct sw_dir *id)
+{
+	struct sw_place place;
+
+	if (!row || !place_copy(row, &place))
+		return false;
+	if (!tag->place.inode)
+		tag->place = *id;
+	if (!(place.flags & SW_PLACE_SITE))
+		return false;
+	tag->dir = *id;
+	tag->flags |= SW_TAG_SITE;
+	w->owner = place.owner;
+	return true;
+}
+
 /*
  * Fills the nearest site into `tag->dir` and the nearest folder that is known (a place has what
  * those above it match) into `tag->place`. False: it is too deep to say.
@@ -97,7 +115,6 @@ SUBPROGRAM int folders_search(struct sw_tag *tag, struct whereabouts *w, __u32 g
 	struct task_struct *task = (void *)bpf_get_current_task();
 	const struct sw_sketch *sketch = sketch_get(generation);
 	void *known = places_get(generation);
-	struct sw_place *row, place;
 	struct step step;
 	struct sw_dir id;
 	bool covered = false; /* by a mount: its own identity is nobody's working directory */
@@ -110,15 +127,9 @@ SUBPROGRAM int folders_search(struct sw_tag *tag, struct whereabouts *w, __u32 g
 	for (i = 0; i < FOLDERS_MAX; i++) {
 		if (!covered) {
 			step_id(&step, &id);
-			row = sketch_has(sketch, id.inode) ? bpf_map_lookup_elem(known, &id) : NULL;
-			if (row && !tag->place.inode)
-				tag->place = id;
-			if (row && place_copy(row, &place) && (place.flags & SW_PLACE_SITE)) {
-				tag->dir = id;
-				tag->flags |= SW_TAG_SITE;
-				w->owner = place.owner;
+			if (sketch_has(sketch, id.inode) &&
+			    meets_site(tag, w, bpf_map_lookup_elem(known, &id), &id))
 				return true;
-			}
 		}
 		covered = step.at == step.top;
 		if (covered ? !step_down_to_mountpoint(&step) : !step_up(&step))
@@ -199,16 +210,41 @@ static __always_inline void find_folder(struct sw_tag *tag, struct whereabouts *
 
 /* ---- names ---- */
 
-/* Appends a name. False: there is no room for all of it. */
-static __always_inline bool path_append(struct sw_path *path, const void *name)
+#define SHORT_NAME 40 /* octets with its NUL: five words. It lies within its dentry */
+
+/*
+ * Copies a short name with its NUL. Returns its size, as bpf_probe_read_kernel_str() does, which is a
+ * call of three functions.
+ */
+static __always_inline long short_copy(char *to, void *name, __u32 len)
+{
+	struct rtnl_link_stats64 *from = kernel_at(name, struct rtnl_link_stats64);
+	__u64 *words = (void *)to, end = len;
+
+	words[0] = from->rx_packets;
+	words[1] = from->tx_packets;
+	words[2] = from->rx_bytes;
+	words[3] = from->tx_bytes;
+	words[4] = from->rx_errors;
+	barrier_var(end); /* the verifier must see its bounds */
+	to[end & 63] = 0;
+	return len + 1;
+}
+
+/* Appends a name; `len`: its octets, if that is known. False: there is no room for all of it. */
+static __always_inline bool path_append(struct sw_path *path, void *name, __u32 len)
 {
 	__u32 at = path->len;
+	char *to;
 	long size;
 
 	if (at >= SW_PATH_LEN || path->count >= SW_PATH_NAMES)
 		return false;
-	size = bpf_probe_read_kernel_str(path->names + (at & (SW_PATH_LEN - 1)), SW_PATH_NAME,
-					 name);
+	to = path->names + (at & (SW_PATH_LEN - 1));
+	if (CASTS && len && len < SHORT_NAME)
+		size = short_copy(to, name, len);
+	else
+		size = bpf_probe_read_kernel_str(to, SW_PATH_NAME, name);
 	if (size <= 0 || at + size > SW_PATH_LEN)
 		return false;
 	path->len = at + size;
@@ -253,7 +289,8 @@ static __always_inline void path_walk(struct sw_path *path, struct path *from)
 			continue;
 		}
 		at = step.at;
-		if (!path_append(path, kernel_read(at, d_name.name)))
+		if (!path_append(path, (void *)kernel_read(at, d_name.name),
+				 kernel_read(at, d_name.len)))
 			break;
 		if (!step_up(&step))
 			return;
@@ -281,7 +318,7 @@ SUBPROGRAM int name_walk(struct sw_name *name, __u32 above)
 		at = step.at;
 		if (above)
 			above--;
-		else if (!path_append(&name->path, kernel_read(at, d_name.name)))
+		else if (!path_append(&name->path, (void *)kernel_read(at, d_name.name), 0))
 			break;
 		if (!step_up(&step))
 			return 0;
@@ -343,7 +380,8 @@ SUBPROGRAM int unit_name(__u64 address, __u64 hash)
 	name = bpf_map_lookup_elem(&unit_names, &key);
 	for (i = 0; i < CGROUPS_MAX && name; i++) {
 		parent = parent_of(cgroup);
-		if (!parent || !path_append(&name->path, kernel_read(kernel_read(cgroup, kn), name)))
+		if (!parent ||
+		    !path_append(&name->path, (void *)kernel_read(kernel_read(cgroup, kn), name), 0))
 			break;
 		cgroup = parent;
 	}
