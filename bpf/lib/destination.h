@@ -72,16 +72,36 @@ SUBPROGRAM __u32 destination_cells(const struct sw_tag *tag, const struct attemp
 	return cells;
 }
 
-/* For the ledger: is it the first time that the subject sends there? */
-SUBPROGRAM int destination_is_new(const struct sw_tag *tag, const struct sw_ip *address, __u32 kind)
+static __always_inline bool is_acquainted(const struct sw_destination_key *key)
 {
-	struct sw_destination_key key;
+	return bpf_map_lookup_elem(&acquaintances, key) ||
+	       bpf_map_update_elem(&acquaintances, key, zeroes, BPF_NOEXIST);
+}
+
+/*
+ * For the ledgers: of which kinds is it the first time that the subject sends there? A set: bit
+ * 1 << kind. The three together are asked first, and have mostly been there.
+ */
+SUBPROGRAM __u32 destination_is_new(const struct sw_tag *tag, const struct sw_ip *address)
+{
+	struct sw_destination_key key = { .kind = SW_KINDS };
+	__u32 kinds = 0, kind;
 
 	if (!tag || !address)
-		return false;
-	destination_key(tag, kind, 0, address, &key);
-	return !bpf_map_lookup_elem(&acquaintances, &key) &&
-	       bpf_map_update_elem(&acquaintances, &key, zeroes, BPF_NOEXIST) == 0;
+		return 0;
+	key.id = tag->unit * 31 + tag->dir.inode;
+	key.device = tag->dir.device;
+	key.uid = tag->uid;
+	__builtin_memcpy(key.addr, address->addr, sizeof(key.addr));
+	if (is_acquainted(&key))
+		return 0;
+	for (kind = 0; kind < SW_LOCAL_KINDS; kind++) {
+		if (!is_subject(tag, kind))
+			continue;
+		destination_key(tag, kind, 0, address, &key);
+		kinds |= !is_acquainted(&key) << kind;
+	}
+	return kinds;
 }
 
 #endif

@@ -639,7 +639,7 @@ SUBPROGRAM int judge_policy(const struct sw_tag *tag, const struct attempt *a, b
 }
 
 static __always_inline void count_one(const struct sw_tag *tag, const struct attempt *a, __u32 kind,
-				      __u32 refused, __u32 enforce)
+				      __u32 refused, __u32 enforce, __u32 is_new)
 {
 	struct sw_ledger *row = ledger_of(tag, kind, a->now_ns);
 	struct sw_tally *tally;
@@ -648,11 +648,10 @@ static __always_inline void count_one(const struct sw_tag *tag, const struct att
 		return;
 	row->last_seen_ns = a->now_ns;
 	tally = tally_of(row, a->road);
-	if (a->metric == SW_METRIC_CONNECTIONS && (!refused || !enforce)) {
+	if (a->metric == SW_METRIC_CONNECTIONS && (!refused || !enforce))
 		__sync_fetch_and_add(&tally->connections, 1);
-		if (destination_is_new(tag, &a->daddr, kind))
-			__sync_fetch_and_add(&tally->destinations, 1);
-	}
+	if (is_new >> kind & 1)
+		__sync_fetch_and_add(&tally->destinations, 1);
 	if (refused && enforce)
 		__sync_fetch_and_add(&tally->refused, 1);
 	if (refused && !enforce)
@@ -662,13 +661,15 @@ static __always_inline void count_one(const struct sw_tag *tag, const struct att
 SUBPROGRAM int count_verdict(const struct sw_tag *tag, const struct attempt *a, __u32 refused,
 			     __u32 enforce)
 {
-	__u32 kind;
+	__u32 kind, is_new = 0;
 
 	if (!tag || !a)
 		return 0;
+	if (a->metric == SW_METRIC_CONNECTIONS && (!refused || !enforce))
+		is_new = destination_is_new(tag, &a->daddr);
 	for (kind = 0; kind < SW_LOCAL_KINDS; kind++)
 		if (is_subject(tag, kind))
-			count_one(tag, a, kind, refused, enforce);
+			count_one(tag, a, kind, refused, enforce, is_new);
 	return 0;
 }
 
