@@ -16,7 +16,7 @@ int where(struct sw_where *where)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 
-	/* As connect() does in step_id(). */
+	/* As connect() does in folders_search(). */
 	where->cwd.inode = BPF_CORE_READ(task, fs, pwd.dentry, d_inode, i_ino);
 	where->cwd.device = BPF_CORE_READ(task, fs, pwd.dentry, d_sb, s_dev);
 	where->cwd.uid = 0;

@@ -64,13 +64,15 @@ static __always_inline bool step_up(struct step *step)
 	return parent != at;
 }
 
-static __always_inline void step_id(const struct step *step, struct sw_dir *ret)
+static __always_inline __u64 inode_of(struct dentry *at)
 {
-	struct dentry *at = step->at; /* both are its own: the task may chdir() meanwhile */
+	return kernel_read(kernel_read(at, d_inode), i_ino);
+}
 
-	ret->inode = kernel_read(kernel_read(at, d_inode), i_ino);
-	ret->device = kernel_read(kernel_read(at, d_sb), s_dev);
-	ret->uid = 0;
+/* The same for all of a mount. Not asked of that: the task may chdir() between the reads of both. */
+static __always_inline __u32 device_of(struct dentry *at)
+{
+	return kernel_read(kernel_read(at, d_sb), s_dev);
 }
 
 static __always_inline struct path *pwd_of(struct task_struct *task)
@@ -123,18 +125,25 @@ SUBPROGRAM int folders_search(struct sw_tag *tag, struct whereabouts *w, __u32 g
 	if (!tag || !w || !known || !sketch)
 		return false;
 	step_start(&step, pwd_of(task));
-	step_id(&step, &w->cwd);
+	id = (struct sw_dir){ .inode = inode_of(step.at), .device = device_of(step.at) };
+	w->cwd = id;
 	for (i = 0; i < FOLDERS_MAX; i++) {
 		if (!covered) {
-			step_id(&step, &id);
+			id.inode = inode_of(step.at);
 			if (sketch_has(sketch, id.inode) &&
 			    meets_site(tag, w, bpf_map_lookup_elem(known, &id), &id))
 				return true;
 		}
 		covered = step.at == step.top;
-		if (covered ? !step_down_to_mountpoint(&step) : !step_up(&step))
+		if (!covered) {
+			if (!step_up(&step))
+				return true;
+			w->depth++;
+			continue;
+		}
+		if (!step_down_to_mountpoint(&step))
 			return true;
-		w->depth += !covered;
+		id.device = device_of(step.at);
 	}
 	return false;
 }
