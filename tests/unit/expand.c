@@ -73,6 +73,7 @@ static struct {
 	size_t n;
 } found;
 static char sought[8192]; /* "/srv for *\n" … */
+static size_t n_sought;
 static atomic_bool stop;
 
 static int identify(int fd, struct sw_dir *ret, void *userdata)
@@ -90,6 +91,7 @@ static void seek(int fd, const char *path, const struct glob *of, const char *pa
 {
 	size_t used = strlen(sought);
 
+	n_sought++;
 	(void)fd, (void)of, (void)userdata;
 	if (!strncmp(path, dir, strlen(dir)) && used < sizeof(sought) / 2)
 		snprintf(sought + used, sizeof(sought) - used, "%s for %.*s\n", path + strlen(dir),
@@ -115,6 +117,7 @@ static void look(void)
 {
 	expansion_free(found.all);
 	sought[0] = '\0';
+	n_sought = 0;
 	if (!CHECK_EQ(expand(&globs, &by, &found.all), 0))
 		exit(EXIT_FAILURE);
 	globs_clear(&globs);
@@ -351,6 +354,39 @@ TEST(a_user_makes_no_more_places_than_he_may)
 	CHECK(place(bob));
 	CHECK(expansion_is_greedy(found.all, &uid) && uid == ALICE);
 	CHECK(!expansion_is_full(found.all));
+	clean();
+}
+
+TEST(of_a_user_s_folders_only_so_many_are_watched_and_all_are_looked_into)
+{
+	size_t others;
+	uint64_t last;
+	__u32 uid;
+
+	make("/home", 0);
+	make("/home/alice", ALICE);
+	make("/home/alice/sites", ALICE);
+	glob("/home/*/sites/*/public", 0, SW_PLACE_SITE);
+	look();
+	others = n_sought;
+	make_many("/home/alice/sites/%d", SEEKS_AT_USER, ALICE);
+	make("/home/bob", BOB);
+	make("/home/bob/sites", BOB);
+	make("/home/bob/sites/one", BOB);
+	glob("/home/*/sites/*/public", 0, SW_PLACE_SITE);
+	look();
+	CHECK_EQ(found.n, 0);
+	CHECK(expansion_is_wide(found.all, &uid) && uid == ALICE);
+	/* Of hers `sites` is one, of his there are three, and his home is root's to have made. */
+	CHECK_EQ(n_sought, others - 1 + SEEKS_AT_USER + 3);
+	CHECK_CONTAINS(sought, "/home/bob for sites\n");
+	make_many("/home/alice/sites/%d/public", SEEKS_AT_USER, ALICE);
+	last = make("/home/bob/sites/one/public", BOB);
+	glob("/home/*/sites/*/public", 0, SW_PLACE_SITE);
+	look();
+	CHECK_EQ(found.n, SEEKS_AT_USER + 1);
+	CHECK(place(last));
+	CHECK(!expansion_is_greedy(found.all, &uid));
 	clean();
 }
 
