@@ -259,7 +259,7 @@ static int keep_key(struct collect *collect, const struct sw_evidence_key *key)
 		r = keep(collect, &row[i], ledger.noted, i ? 1 : stand_for - (n - 1));
 		if (r < 0)
 			break;
-		inquest_ask(collect->inquest, &row[i].record);
+		inquest_ask(collect->inquest, &row[i].key, &row[i].record);
 		listen_to(collect, &row[i]);
 	}
 	if (r == 0) {

@@ -14,9 +14,9 @@
 #include "evidence.h"
 #include "path.h"
 #include "scope.h"
-#include "scripts.h"
 
 #define PARENTS 16
+#define FOLDER_NS NS_PER_SECOND
 #define ENVIRONMENT_LEN (256 << 10)
 #define NS_PER_SECOND 1000000000ULL
 
@@ -248,30 +248,52 @@ static void add_guess(struct json_object *to, struct json_object *candidates,
 			 json_object_get_string(json_object_object_get(first, "path")));
 }
 
-static void add_candidates(struct json_object *to, int folder, const char *path,
-			   const struct sw_evidence *record)
+/* NULL: there are too many folders already. */
+static const struct culprit_folder *search(struct culprit_folders *folders, int folder)
+{
+	struct culprit_folder *at = folders->folder, *end = at + folders->n;
+	struct stat st;
+
+	if (fstat(folder, &st) < 0)
+		return NULL;
+	while (at < end && (at->inode != st.st_ino || at->device != st.st_dev))
+		at++;
+	if (at < end)
+		return at;
+	if (folders->n == CULPRIT_FOLDERS)
+		return NULL;
+	folders->n++;
+	*at = (struct culprit_folder){ .device = st.st_dev, .inode = st.st_ino };
+	at->n = scripts_find(folder, FOLDER_NS, at->script);
+	return at;
+}
+
+static void add_candidates(struct json_object *to, const struct culprit_folder *folder,
+			   const char *path, const struct sw_evidence *record)
 {
 	struct json_object *list = json_object_new_array(), *candidate;
-	struct script script[SCRIPTS];
 	char full[PATH_MAX + SCRIPT_PATH_LEN];
-	size_t i, n = scripts_find(folder, script);
+	struct script script;
+	size_t i;
 
-	for (i = 0; i < n; i++) {
-		snprintf(full, sizeof(full), "%s/%s", strcmp(path, "/") ? path : "",
-			 script[i].path);
+	for (i = 0; i < folder->n; i++) {
+		script = folder->script[i];
+		snprintf(full, sizeof(full), "%s/%s", strcmp(path, "/") ? path : "", script.path);
 		candidate = json_object_new_object();
 		add_text(candidate, "path", full);
 		json_object_object_add(candidate, "changed",
-				       json_object_new_int64(script[i].changed_s));
-		add_calls(candidate, &script[i]);
+				       json_object_new_int64(script.changed_s));
+		add_calls(candidate, &script);
 		json_object_array_add(list, candidate);
 	}
 	add_guess(to, list, record);
 	json_object_object_add(to, "candidates", list);
 }
 
-static void add_folder(struct json_object *to, int process, const struct sw_evidence *record)
+static void add_folder(struct json_object *to, int process, const struct sw_evidence *record,
+		       struct culprit_folders *folders)
 {
+	const struct culprit_folder *searched;
 	_cleanup_close_ int folder = -1;
 	char path[PATH_MAX];
 
@@ -281,11 +303,12 @@ static void add_folder(struct json_object *to, int process, const struct sw_evid
 		add_text(to, "cwd", path);
 	if (folder < 0)
 		folder = open_by_path(record, path);
-	if (folder >= 0)
-		add_candidates(to, folder, path, record);
+	searched = folder >= 0 ? search(folders, folder) : NULL;
+	if (searched)
+		add_candidates(to, searched, path, record);
 }
 
-struct json_object *culprit_look(const struct sw_evidence *record)
+struct json_object *culprit_look(const struct sw_evidence *record, struct culprit_folders *folders)
 {
 	struct json_object *found = json_object_new_object();
 	_cleanup_close_ int process = -1;
@@ -300,6 +323,6 @@ struct json_object *culprit_look(const struct sw_evidence *record)
 		add_scope(found, process);
 		add_script(found, process);
 	}
-	add_folder(found, process, record);
+	add_folder(found, process, record, folders);
 	return found;
 }

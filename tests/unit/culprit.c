@@ -11,7 +11,6 @@
 
 #include "culprit.h"
 #include "scope.h"
-#include "scripts.h"
 #include "test.h"
 
 /* ---- cgroups ---- */
@@ -121,10 +120,12 @@ static void put_folder(const char *name)
 		abort();
 }
 
+#define SECOND 1000000000ULL
+
 static size_t find(struct script *script)
 {
 	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	size_t n = scripts_find(fd, script);
+	size_t n = scripts_find(fd, SECOND, script);
 
 	close(fd);
 	return n;
@@ -196,6 +197,20 @@ TEST(the_latest_five_of_many)
 	world_remove();
 }
 
+TEST(when_its_time_is_over_a_search_ends)
+{
+	struct script script[SCRIPTS];
+	int fd;
+
+	world_make();
+	put("spam.php", "<?php mail('x');");
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK_EQ(scripts_find(fd, 0, script), 0);
+	CHECK_EQ(scripts_find(fd, SECOND, script), 1);
+	close(fd);
+	world_remove();
+}
+
 /* ---- processes ---- */
 
 static uint64_t now_ns(void)
@@ -203,7 +218,15 @@ static uint64_t now_ns(void)
 	struct timespec now;
 
 	clock_gettime(CLOCK_BOOTTIME, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+	return now.tv_sec * SECOND + now.tv_nsec;
+}
+
+static struct json_object *look(const struct sw_evidence *record)
+{
+	static struct culprit_folders folders;
+
+	folders.n = 0;
+	return culprit_look(record, &folders);
 }
 
 /* A child in `dir` with this environment, until its standard input ends. */
@@ -253,7 +276,7 @@ TEST(of_a_living_process_its_script_parents_and_folder_are_found)
 				      .device = major(st.st_dev) << 20 | minor(st.st_dev) };
 	record.cwd_path.flags = SW_PATH_TRUNCATED;
 
-	found = culprit_look(&record);
+	found = look(&record);
 	CHECK_EQ(json_object_get_uint64(json_object_object_get(found, "id")), record.id);
 	CHECK_STR(text(found, "script"), "/srv/a?b.php");
 	CHECK_STR(text(found, "cwd"), dir);
@@ -267,7 +290,7 @@ TEST(of_a_living_process_its_script_parents_and_folder_are_found)
 
 	/* Not the process that made the attempt: it began later. */
 	record.time_ns = 1;
-	found = culprit_look(&record);
+	found = look(&record);
 	CHECK(!json_object_object_get(found, "script"));
 	CHECK(!json_object_object_get(found, "candidates"));
 	json_object_put(found);
@@ -290,9 +313,43 @@ TEST(a_process_that_moved_on_tells_nothing_of_the_folder)
 	memcpy(record.cwd_path.names, "elsewhere", 10);
 	record.cwd_path.len = 10;
 	record.cwd_path.count = 1;
-	found = culprit_look(&record);
+	found = look(&record);
 	CHECK(!json_object_object_get(found, "candidates"));
 	json_object_put(found);
+	close(input);
+	waitpid(record.pid, NULL, 0);
+	world_remove();
+}
+
+static size_t candidates(const struct sw_evidence *record, struct culprit_folders *folders)
+{
+	struct json_object *found = culprit_look(record, folders);
+	size_t n = json_object_array_length(json_object_object_get(found, "candidates"));
+
+	json_object_put(found);
+	return n;
+}
+
+TEST(a_folder_is_searched_once_in_a_round)
+{
+	static struct culprit_folders folders;
+	struct sw_evidence record = { .id = 1 };
+	struct stat st;
+	int input;
+
+	world_make();
+	put("one.php", "<?php mail('x');");
+	stat(dir, &st);
+	record.pid = child_start("A=b", &input);
+	record.time_ns = now_ns();
+	record.cwd = (struct sw_dir){ .inode = st.st_ino,
+				      .device = major(st.st_dev) << 20 | minor(st.st_dev) };
+	CHECK_EQ(candidates(&record, &folders), 1);
+	put("two.php", "<?php mail('x');");
+	CHECK_EQ(candidates(&record, &folders), 1);
+	CHECK_EQ(folders.n, 1);
+	folders.n = 0;
+	CHECK_EQ(candidates(&record, &folders), 2);
 	close(input);
 	waitpid(record.pid, NULL, 0);
 	world_remove();
@@ -301,7 +358,7 @@ TEST(a_process_that_moved_on_tells_nothing_of_the_folder)
 TEST(nobody_is_no_process)
 {
 	struct sw_evidence record = { .id = 1, .time_ns = UINT64_MAX };
-	struct json_object *found = culprit_look(&record);
+	struct json_object *found = look(&record);
 
 	CHECK(!json_object_object_get(found, "parents"));
 	json_object_put(found);
