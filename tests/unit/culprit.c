@@ -321,6 +321,48 @@ TEST(a_process_that_moved_on_tells_nothing_of_the_folder)
 	world_remove();
 }
 
+/* The numbers of its folder are others, as on overlayfs. */
+static struct json_object *look_by_path(struct sw_evidence *record, const char *name, size_t length)
+{
+	record->cwd = (struct sw_dir){ .inode = 1, .device = 1 };
+	memcpy(record->cwd_path.names, name, length);
+	record->cwd_path.len = length;
+	strcpy(record->exe_path.names, "php");
+	record->exe_path.count = 1;
+	record->exe_path.len = 4;
+	return look(record);
+}
+
+TEST(by_the_end_of_a_path_no_script_is_guessed)
+{
+	struct sw_evidence record = { .id = 1 };
+	char names[64], path[128];
+	struct json_object *found;
+	int input;
+
+	world_make();
+	put("spam.php", "<?php mail('x');");
+	record.pid = child_start("A=b", &input);
+	record.time_ns = now_ns();
+	snprintf(names, sizeof(names), "%s%ctmp", dir + strlen("/tmp/"), '\0');
+	record.cwd_path.count = 2;
+	found = look_by_path(&record, names, strlen(dir));
+	snprintf(path, sizeof(path), "%s/spam.php", dir);
+	CHECK_STR(text(found, "guess"), path);
+	json_object_put(found);
+
+	record.cwd_path.flags = SW_PATH_TRUNCATED;
+	record.cwd_path.count = 1;
+	found = look_by_path(&record, names, strlen(names) + 1);
+	CHECK_EQ(json_object_array_length(json_object_object_get(found, "candidates")), 1);
+	CHECK(!json_object_object_get(found, "guess"));
+	CHECK(!json_object_object_get(found, "cwd"));
+	json_object_put(found);
+	close(input);
+	waitpid(record.pid, NULL, 0);
+	world_remove();
+}
+
 static size_t candidates(const struct sw_evidence *record, struct culprit_folders *folders)
 {
 	struct json_object *found = culprit_look(record, folders);
