@@ -2,16 +2,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
+#include <limits.h>
 #include <linux/bpf.h>
-#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "culprit.h"
 #include "scope.h"
-#include "test.h"
+#include "world.h"
 
 /* ---- cgroups ---- */
 
@@ -82,44 +80,6 @@ TEST(the_script_of_a_cgi_program_is_in_its_environment)
 
 /* ---- folders ---- */
 
-static char dir[64];
-
-static void world_make(void)
-{
-	snprintf(dir, sizeof(dir), "/tmp/smtpwall-culprit-XXXXXX");
-	if (!mkdtemp(dir))
-		abort();
-}
-
-static void world_remove(void)
-{
-	char command[128];
-
-	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-	if (system(command) != 0)
-		abort();
-}
-
-static void put(const char *name, const char *content)
-{
-	char path[512];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	f = fopen(path, "w");
-	if (!f || fputs(content, f) < 0 || fclose(f) < 0)
-		abort();
-}
-
-static void put_folder(const char *name)
-{
-	char path[512];
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	if (mkdir(path, 0755) < 0)
-		abort();
-}
-
 #define SECOND 1000000000ULL
 
 static size_t find(struct script *script)
@@ -144,20 +104,15 @@ static bool calls(const struct script *script, const char *name)
 TEST(scripts_that_send_are_found_two_levels_down)
 {
 	struct script script[SCRIPTS];
-	char link[128];
-
-	world_make();
-	put("index.php", "<?php echo 'hello';");
-	put("sends.php", "<?php Mail ('a'); mail('x');");
-	put_folder("a");
-	put_folder("a/b");
-	put_folder("a/b/c");
-	put("a/b/deep.php", "<?php $s = FSockOpen('x', 25);");
-	put("a/b/c/too-deep.php", "<?php mail('x');");
-	snprintf(link, sizeof(link), "%s/link.php", dir);
-	CHECK_EQ(symlink("sends.php", link), 0);
-	snprintf(link, sizeof(link), "%s/fifo.php", dir);
-	CHECK_EQ(mkfifo(link, 0644), 0);
+	make_file("/index.php", "<?php echo 'hello';");
+	make_file("/sends.php", "<?php Mail ('a'); mail('x');");
+	make("/a");
+	make("/a/b");
+	make("/a/b/c");
+	make_file("/a/b/deep.php", "<?php $s = FSockOpen('x', 25);");
+	make_file("/a/b/c/too-deep.php", "<?php mail('x');");
+	CHECK_EQ(symlink("sends.php", at("/link.php")), 0);
+	CHECK_EQ(mkfifo(at("/fifo.php"), 0644), 0);
 
 	if (CHECK_EQ(find(script), 2)) {
 		bool first = strcmp(script[0].path, "sends.php") == 0;
@@ -169,17 +124,16 @@ TEST(scripts_that_send_are_found_two_levels_down)
 		CHECK_STR(deep->path, "a/b/deep.php");
 		CHECK(calls(deep, "fsockopen"));
 	}
-	world_remove();
+	world_clear();
 }
 
 TEST(other_functions_are_not_taken_for_mail)
 {
 	struct script script[SCRIPTS];
 
-	world_make();
-	put("a.php", "<?php sendmail('x'); $this->mail('x'); x_mail('x'); Foo::mail('y');");
+	make_file("/a.php", "<?php sendmail('x'); $this->mail('x'); x_mail('x'); Foo::mail('y');");
 	CHECK_EQ(find(script), 0);
-	world_remove();
+	world_clear();
 }
 
 TEST(the_latest_five_of_many)
@@ -188,13 +142,12 @@ TEST(the_latest_five_of_many)
 	char name[32];
 	int i;
 
-	world_make();
 	for (i = 0; i < 300; i++) {
-		snprintf(name, sizeof(name), "%d.php", i);
-		put(name, "<?php mail('x');");
+		snprintf(name, sizeof(name), "/%d.php", i);
+		make_file(name, "<?php mail('x');");
 	}
 	CHECK_EQ(find(script), SCRIPTS);
-	world_remove();
+	world_clear();
 }
 
 TEST(when_its_time_is_over_a_search_ends)
@@ -202,13 +155,12 @@ TEST(when_its_time_is_over_a_search_ends)
 	struct script script[SCRIPTS];
 	int fd;
 
-	world_make();
-	put("spam.php", "<?php mail('x');");
+	make_file("/spam.php", "<?php mail('x');");
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CHECK_EQ(scripts_find(fd, 0, script), 0);
 	CHECK_EQ(scripts_find(fd, SECOND, script), 1);
 	close(fd);
-	world_remove();
+	world_clear();
 }
 
 /* ---- processes ---- */
@@ -267,8 +219,7 @@ TEST(of_a_living_process_its_script_parents_and_folder_are_found)
 	struct stat st;
 	int input;
 
-	world_make();
-	put("spam.php", "<?php mail('x');");
+	make_file("/spam.php", "<?php mail('x');");
 	stat(dir, &st);
 	record.pid = child_start("SCRIPT_FILENAME=/srv/a\033b.php", &input);
 	record.time_ns = now_ns();
@@ -296,7 +247,7 @@ TEST(of_a_living_process_its_script_parents_and_folder_are_found)
 	json_object_put(found);
 	close(input);
 	waitpid(record.pid, NULL, 0);
-	world_remove();
+	world_clear();
 }
 
 TEST(a_process_that_moved_on_tells_nothing_of_the_folder)
@@ -305,8 +256,7 @@ TEST(a_process_that_moved_on_tells_nothing_of_the_folder)
 	struct json_object *found;
 	int input;
 
-	world_make();
-	put("spam.php", "<?php mail('x');");
+	make_file("/spam.php", "<?php mail('x');");
 	record.pid = child_start("A=b", &input);
 	record.time_ns = now_ns();
 	record.cwd = (struct sw_dir){ .inode = 1, .device = 1 };
@@ -318,15 +268,24 @@ TEST(a_process_that_moved_on_tells_nothing_of_the_folder)
 	json_object_put(found);
 	close(input);
 	waitpid(record.pid, NULL, 0);
-	world_remove();
+	world_clear();
 }
 
-/* The numbers of its folder are others, as on overlayfs. */
-static struct json_object *look_by_path(struct sw_evidence *record, const char *name, size_t length)
+/* The numbers of its folder are others, as on overlayfs; of the path so many names are known. */
+static struct json_object *look_by_path(struct sw_evidence *record, __u32 names)
 {
+	char path[sizeof(dir)], *slash;
+	struct sw_path *known = &record->cwd_path;
+
+	strcpy(path, dir);
+	known->len = known->count = 0;
+	while (known->count < names && (slash = strrchr(path, '/'))) {
+		strcpy(known->names + known->len, slash + 1);
+		known->len += strlen(slash + 1) + 1;
+		known->count++;
+		*slash = '\0';
+	}
 	record->cwd = (struct sw_dir){ .inode = 1, .device = 1 };
-	memcpy(record->cwd_path.names, name, length);
-	record->cwd_path.len = length;
 	strcpy(record->exe_path.names, "php");
 	record->exe_path.count = 1;
 	record->exe_path.len = 4;
@@ -336,31 +295,25 @@ static struct json_object *look_by_path(struct sw_evidence *record, const char *
 TEST(by_the_end_of_a_path_no_script_is_guessed)
 {
 	struct sw_evidence record = { .id = 1 };
-	char names[64], path[128];
 	struct json_object *found;
 	int input;
 
-	world_make();
-	put("spam.php", "<?php mail('x');");
+	make_file("/spam.php", "<?php mail('x');");
 	record.pid = child_start("A=b", &input);
 	record.time_ns = now_ns();
-	snprintf(names, sizeof(names), "%s%ctmp", dir + strlen("/tmp/"), '\0');
-	record.cwd_path.count = 2;
-	found = look_by_path(&record, names, strlen(dir));
-	snprintf(path, sizeof(path), "%s/spam.php", dir);
-	CHECK_STR(text(found, "guess"), path);
+	found = look_by_path(&record, PATH_MAX);
+	CHECK_STR(text(found, "guess"), at("/spam.php"));
 	json_object_put(found);
 
 	record.cwd_path.flags = SW_PATH_TRUNCATED;
-	record.cwd_path.count = 1;
-	found = look_by_path(&record, names, strlen(names) + 1);
+	found = look_by_path(&record, 1);
 	CHECK_EQ(json_object_array_length(json_object_object_get(found, "candidates")), 1);
 	CHECK(!json_object_object_get(found, "guess"));
 	CHECK(!json_object_object_get(found, "cwd"));
 	json_object_put(found);
 	close(input);
 	waitpid(record.pid, NULL, 0);
-	world_remove();
+	world_clear();
 }
 
 static size_t candidates(const struct sw_evidence *record, struct culprit_folders *folders)
@@ -379,22 +332,21 @@ TEST(a_folder_is_searched_once_in_a_round)
 	struct stat st;
 	int input;
 
-	world_make();
-	put("one.php", "<?php mail('x');");
+	make_file("/one.php", "<?php mail('x');");
 	stat(dir, &st);
 	record.pid = child_start("A=b", &input);
 	record.time_ns = now_ns();
 	record.cwd = (struct sw_dir){ .inode = st.st_ino,
 				      .device = major(st.st_dev) << 20 | minor(st.st_dev) };
 	CHECK_EQ(candidates(&record, &folders), 1);
-	put("two.php", "<?php mail('x');");
+	make_file("/two.php", "<?php mail('x');");
 	CHECK_EQ(candidates(&record, &folders), 1);
 	CHECK_EQ(folders.n, 1);
 	folders.n = 0;
 	CHECK_EQ(candidates(&record, &folders), 2);
 	close(input);
 	waitpid(record.pid, NULL, 0);
-	world_remove();
+	world_clear();
 }
 
 TEST(nobody_is_no_process)

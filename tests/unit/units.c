@@ -1,56 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The tree of cgroups, with directories in their place: they come, go and have numbers alike. */
-#include "test.h"
+#include "world.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "path.h"
 #include "units.h"
-
-static char dir[] = "/tmp/smtpwall-units-XXXXXX";
-
-static void world_remove(void)
-{
-	char command[64];
-
-	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-	if (system(command))
-		perror(command);
-}
-
-__attribute__((__constructor__)) static void world_make(void)
-{
-	if (!mkdtemp(dir) || chmod(dir, 0755))
-		abort();
-	atexit(world_remove);
-}
-
-static const char *at(const char *path)
-{
-	static char full[4096];
-
-	snprintf(full, sizeof(full), "%s%s", dir, path);
-	return full;
-}
-
-static uint64_t make(const char *path)
-{
-	struct stat st;
-
-	if (mkdir(at(path), 0755) || stat(at(path), &st))
-		abort();
-	return st.st_ino;
-}
-
-static void gone(const char *path)
-{
-	if (rmdir(at(path)))
-		abort();
-}
 
 /* ---- the kernel's map ---- */
 
@@ -304,24 +260,6 @@ TEST(names_that_others_than_root_give_are_not_believed)
 }
 
 /* ---- how many ---- */
-
-static double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec + now.tv_nsec / 1e9;
-}
-
-static void make_many(const char *format, int n)
-{
-	char path[64];
-
-	for (int i = 0; i < n; i++) {
-		snprintf(path, sizeof(path), format, i);
-		make(path);
-	}
-}
 
 static int discard(const struct sw_cgroup *cgroup, const struct sw_unit_match *match,
 		   void *userdata)
