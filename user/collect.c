@@ -52,7 +52,7 @@ struct collect {
 	struct inquest *inquest;
 	int evidence; /* the map */
 	char origin[PROOF_ORIGIN_LEN];
-	struct evidence_walk walk;
+	struct pinned_walk walk;
 	struct seen *seen;
 	struct sw_evidence_key fresh[FRESH];
 	size_t n_fresh;
