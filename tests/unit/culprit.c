@@ -37,6 +37,7 @@ TEST(containers_are_known_by_their_cgroup)
 	CHECK_STR(container("/kubepods.slice/kubepods-pod1.slice/cri-containerd-" ID ".scope"), ID);
 	CHECK_STR(container("/lxc.payload.shop/system.slice/cron.service"), "shop");
 	CHECK_STR(container("/machine.slice/machine-web.scope"), "web");
+	CHECK_STR(container("/system.slice/docker-abc.scope"), "abc");
 	CHECK_STR(container("/system.slice/php8.2-fpm.service"), "none");
 	CHECK_STR(container("/user.slice/session-0123456789.scope"), "none");
 	CHECK_STR(container(""), "none");
