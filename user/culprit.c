@@ -251,7 +251,7 @@ static void add_calls(struct json_object *to, const struct script *script)
 	json_object_object_add(to, "calls", list);
 }
 
-/* What runs no scripts was called by none of them, and in a folder that is like it there is none. */
+/* What runs no scripts was called by none, and a folder that is only alike has none to tell of. */
 static void add_guess(struct json_object *to, struct json_object *candidates,
 		      const struct sw_evidence *record, enum likeness likeness)
 {

@@ -54,7 +54,7 @@ void evidence_terminate(struct sw_evidence *record);
 const char *evidence_argument(const struct sw_evidence *record, const char *before);
 /* The script that an interpreter was called with, as its arguments say; false: none. */
 bool evidence_script(const struct sw_evidence *record, char ret[static PATH_MAX]);
-/* Does its executable run other people's scripts: an interpreter, or a server that has one in it? */
+/* Does its executable run other people's scripts: an interpreter, or a server with one in it? */
 bool evidence_interprets(const struct sw_evidence *record);
 /* "admitted", "refused" … */
 const char *evidence_verdict(const struct sw_evidence *record);

@@ -434,7 +434,7 @@ static size_t unite(struct place_row *row, size_t n)
 	return united;
 }
 
-/* Sorts what is behind the first `sorted`, which are: a few that come to many cost no sort of all. */
+/* Sorts what is behind the first `sorted`, which are: a few that come to many cost little. */
 static int sort_in(void *all, size_t sorted, size_t n, size_t size,
 		   int (*order)(const void *a, const void *b))
 {

@@ -247,8 +247,9 @@ static bool is_sought(const struct watches *watches, const struct inotify_event 
 {
 	const struct watch *w;
 
-	for_each_watch(w, watches,
-		       event->wd) if (glob_part_matches(w->part, event->name)) return true;
+	for_each_watch (w, watches, event->wd)
+		if (glob_part_matches(w->part, event->name))
+			return true;
 	return false;
 }
 
@@ -429,8 +430,9 @@ static int add_arrival(struct places *places, const struct arrival *arrival)
 	const struct watch *w;
 	int r = 0;
 
-	for_each_watch(w, &f->watches, arrival->wd) if (glob_part_matches(w->part, arrival->name) &&
-							!watches_add(&ways, w)) r = -ENOMEM;
+	for_each_watch (w, &f->watches, arrival->wd)
+		if (glob_part_matches(w->part, arrival->name) && !watches_add(&ways, w))
+			r = -ENOMEM;
 	if (ways.n)
 		expansion_forget(f->found, ways.watch->path, arrival->name);
 	for (size_t i = 0; i < ways.n && r == 0; i++)

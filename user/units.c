@@ -166,10 +166,8 @@ static void set_all_stale(struct units *units, struct cgroup *cgroup)
 	struct cgroup *child;
 
 	set_stale(units, cgroup);
-	LIST_FOREACH(child, &cgroup->children, sibling)
-	{
+	LIST_FOREACH (child, &cgroup->children, sibling)
 		set_all_stale(units, child);
-	}
 }
 
 static void unwatch(struct units *units, struct cgroup *cgroup)
@@ -447,8 +445,8 @@ static void judge_all(const struct globs *globs, struct cgroup *cgroup, struct u
 	judge(globs, cgroup);
 	if (cgroup->whole)
 		row[(*n)++] = (struct unit_row){ { cgroup->id }, cgroup->match };
-	LIST_FOREACH(child, &cgroup->children, sibling)
-	judge_all(globs, child, row, n);
+	LIST_FOREACH (child, &cgroup->children, sibling)
+		judge_all(globs, child, row, n);
 }
 
 int units_rows(struct units *units, const struct globs *globs, struct unit_row **ret, size_t *ret_n)
