@@ -182,10 +182,11 @@ static struct json_object *look(const struct sw_evidence *record)
 	return culprit_look(record, &folders);
 }
 
-/* A child in `dir` with this environment, until its standard input ends. */
-static pid_t child_start(const char *variable, int *ret_stdin)
+/* Evidence of a child in `dir` with this environment, until its standard input ends. */
+static void child_start(struct sw_evidence *record, const char *variable, int *ret_stdin)
 {
 	char *const argv[] = { "cat", NULL }, *const environment[] = { (char *)variable, NULL };
+	struct stat st;
 	int end[2];
 	pid_t pid;
 
@@ -203,7 +204,11 @@ static pid_t child_start(const char *variable, int *ret_stdin)
 	close(end[0]);
 	*ret_stdin = end[1];
 	usleep(100000);
-	return pid;
+	stat(dir, &st);
+	record->pid = pid;
+	record->time_ns = now_ns();
+	record->cwd = (struct sw_dir){ .inode = st.st_ino,
+				       .device = major(st.st_dev) << 20 | minor(st.st_dev) };
 }
 
 static const char *text(struct json_object *in, const char *key)
@@ -217,15 +222,10 @@ TEST(of_a_living_process_its_script_parents_and_folder_are_found)
 {
 	struct sw_evidence record = { .id = 0xfffffffffffffff8, .time_ns = now_ns() };
 	struct json_object *found, *list;
-	struct stat st;
 	int input;
 
 	make_file("/spam.php", "<?php mail('x');");
-	stat(dir, &st);
-	record.pid = child_start("SCRIPT_FILENAME=/srv/a\033b.php", &input);
-	record.time_ns = now_ns();
-	record.cwd = (struct sw_dir){ .inode = st.st_ino,
-				      .device = major(st.st_dev) << 20 | minor(st.st_dev) };
+	child_start(&record, "SCRIPT_FILENAME=/srv/a\033b.php", &input);
 	record.cwd_path.flags = SW_PATH_TRUNCATED;
 
 	found = look(&record);
@@ -258,8 +258,7 @@ TEST(a_process_that_moved_on_tells_nothing_of_the_folder)
 	int input;
 
 	make_file("/spam.php", "<?php mail('x');");
-	record.pid = child_start("A=b", &input);
-	record.time_ns = now_ns();
+	child_start(&record, "A=b", &input);
 	record.cwd = (struct sw_dir){ .inode = 1, .device = 1 };
 	memcpy(record.cwd_path.names, "elsewhere", 10);
 	record.cwd_path.len = 10;
@@ -300,8 +299,7 @@ TEST(by_the_end_of_a_path_no_script_is_guessed)
 	int input;
 
 	make_file("/spam.php", "<?php mail('x');");
-	record.pid = child_start("A=b", &input);
-	record.time_ns = now_ns();
+	child_start(&record, "A=b", &input);
 	found = look_by_path(&record, PATH_MAX);
 	CHECK_STR(text(found, "guess"), at("/spam.php"));
 	json_object_put(found);
@@ -330,15 +328,10 @@ TEST(a_folder_is_searched_once_in_a_round)
 {
 	static struct culprit_folders folders;
 	struct sw_evidence record = { .id = 1 };
-	struct stat st;
 	int input;
 
 	make_file("/one.php", "<?php mail('x');");
-	stat(dir, &st);
-	record.pid = child_start("A=b", &input);
-	record.time_ns = now_ns();
-	record.cwd = (struct sw_dir){ .inode = st.st_ino,
-				      .device = major(st.st_dev) << 20 | minor(st.st_dev) };
+	child_start(&record, "A=b", &input);
 	CHECK_EQ(candidates(&record, &folders), 1);
 	make_file("/two.php", "<?php mail('x');");
 	CHECK_EQ(candidates(&record, &folders), 1);
