@@ -13,11 +13,11 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#include "lib/evidence.h"
 #include "lib/identity.h"
 #include "lib/judge.h"
 #include "lib/parse.h"
 #include "lib/redirect.h"
+#include "lib/witness.h"
 
 #define REFUSE 0 /* connect() returns EPERM */
 #define ALLOW 1
@@ -34,8 +34,11 @@ static __always_inline void name_task(struct sw_tag *tag)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 
-	tag->pid = BPF_CORE_READ(task, tgid);
-	BPF_CORE_READ_INTO(&tag->comm, task, comm);
+	tag->pid = kernel_read(task, tgid);
+	if (CASTS)
+		__builtin_memcpy(tag->comm, kernel_at(task, struct task_struct)->comm, SW_COMM_LEN);
+	else
+		BPF_CORE_READ_INTO(&tag->comm, task, comm);
 }
 
 /* A socket can be connected again after it was refused: the tag starts anew. */
@@ -82,21 +85,23 @@ SUBPROGRAM int without_storage(const struct sw_tag *tag, const struct attempt *a
 	return !enforce;
 }
 
-/* So that the session can be cut: who is behind the socket is in its storage, which only we read. */
-SUBPROGRAM int note_live(struct bpf_sock_addr *ctx, const struct sw_tag *tag)
+/* So that its session can be cut: the kernel lists the sockets of one network namespace only. */
+SUBPROGRAM int note_abroad(struct bpf_sock_addr *ctx, const struct sw_tag *tag)
 {
-	struct sw_live session = {};
-	__u64 cookie = bpf_get_socket_cookie(ctx);
+	struct sw_abroad who;
 
 	if (!tag)
 		return 0;
-	session.uid = tag->uid;
-	session.unit = tag->unit;
-	session.dir = tag->dir;
-	session.flags = tag->flags & (SW_TAG_UNIT | SW_TAG_DIR);
-	session.road = tag->road;
-	session.netns_cookie = bpf_get_netns_cookie(ctx);
-	bpf_map_update_elem(&live, &cookie, &session, BPF_ANY);
+	who = (struct sw_abroad){
+		.netns_cookie = bpf_get_netns_cookie(ctx),
+		.unit = tag->unit,
+		.dir = tag->dir,
+		.uid = tag->uid,
+		.flags = tag->flags & (SW_TAG_UNIT | SW_TAG_DIR),
+		.road = tag->road,
+	};
+	if (!bpf_map_lookup_elem(&abroad, &who))
+		bpf_map_update_elem(&abroad, &who, zeroes, BPF_ANY);
 	return 0;
 }
 
@@ -125,8 +130,8 @@ SUBPROGRAM int judge_smtp(struct bpf_sock_addr *ctx, struct sw_tag *tag, struct 
 	tag->admitted_ns = a->now_ns;
 	tag->state = fate == FATE_PASS ? SW_TAG_ADMITTED : SW_TAG_REFUSED;
 	evidence_take(tag, a, w, &o, verdict_of(tag, &o));
-	if (fate == FATE_PASS)
-		note_live(ctx, tag);
+	if (fate == FATE_PASS && (tag->flags & SW_TAG_NETNS))
+		note_abroad(ctx, tag);
 	return fate == FATE_PASS;
 }
 
@@ -143,6 +148,8 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, struct attem
 	a->generation = control->generation;
 	smtp = is_smtp_port(a->generation, a->port);
 
+	if (smtp)
+		w.now_ns = bpf_ktime_get_boot_ns();
 	tag = bpf_sk_storage_get(&tags, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	stored = tag;
 	if (!tag && smtp)
@@ -159,7 +166,7 @@ static __always_inline int judge_connect(struct bpf_sock_addr *ctx, struct attem
 
 	flags = network_flags(a->generation, &a->daddr);
 	a->road = road_of(flags, a->port);
-	a->now_ns = bpf_ktime_get_boot_ns();
+	a->now_ns = w.now_ns;
 	a->metric = SW_METRIC_CONNECTIONS;
 	a->n = 1;
 	if (!stored || !tag)

@@ -14,6 +14,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "lib/clock.h"
 #include "lib/glance.h"
 #include "lib/judge.h"
 #include "lib/parse.h"
@@ -150,7 +151,7 @@ static __always_inline void count_source(const struct segment *s, struct source 
 	if (opened)
 		__sync_fetch_and_add(&tally->connections, 1);
 	if (opened || s->closes)
-		row->last_seen_ns = bpf_ktime_get_boot_ns();
+		row->last_seen_ns = lately_ns();
 }
 
 static __always_inline void count_sender(const struct sw_tag *tag, const struct segment *s,

@@ -17,8 +17,8 @@
 #include "lib/clock.h"
 #include "lib/evidence.h"
 #include "lib/glance.h"
-#include "lib/identity.h"
 #include "lib/judge.h"
+#include "lib/kernel.h"
 #include "lib/parse.h"
 #include "lib/session.h"
 #include "lib/smtp_packet.h"
@@ -383,16 +383,40 @@ static __always_inline bool may_hold(const struct sw_tag *tag)
 	       enforces(bpf_ktime_get_boot_ns());
 }
 
-static __always_inline struct sw_session *session_of(struct bpf_sock *sk, const struct segment *s)
+static __always_inline struct sw_session *session_get(struct bpf_sock *sk)
 {
-	struct sw_session *session = bpf_sk_storage_get(&sessions, sk, NULL, 0);
+	return bpf_sk_storage_get(&sessions, sk, NULL, 0);
+}
 
-	if (session && !s->opens)
-		return session;
-	session = bpf_sk_storage_get(&sessions, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (session && !session_knows(session, s))
-		session_begin(session, s);
+/*
+ * Made with the first payload: its SYN alone, for which connect() waits, is noted in the tag. What
+ * finds no room now cannot be followed later.
+ */
+static __always_inline struct sw_session *session_make(struct bpf_sock *sk, struct sw_tag *tag,
+						       const struct segment *s, enum side side)
+{
+	struct sw_session *session =
+		bpf_sk_storage_get(&sessions, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!session)
+		tag->opened = 0;
+	else if (tag->opened)
+		session_begin_once(session, tag->client_first, true);
+	else if (side == SIDE_CLIENT)
+		session_begin_once(session, payload_seq(s), false);
 	return session;
+}
+
+/* A SYN. One that is sent again opens nothing anew. */
+static __always_inline void session_opens(struct bpf_sock *sk, struct sw_tag *tag,
+					  const struct segment *s)
+{
+	struct sw_session *session = session_get(sk); /* of another connection of this socket */
+
+	tag->opened = 1;
+	tag->client_first = payload_seq(s);
+	if (session && !session_knows(session, s))
+		session_begin(session, payload_seq(s), true);
 }
 
 static __always_inline bool client_stops(struct __sk_buff *skb, struct bpf_sock *sk,
@@ -405,7 +429,13 @@ static __always_inline bool client_stops(struct __sk_buff *skb, struct bpf_sock 
 
 	if (s->cut || (tag->flags & SW_TAG_RAW) || (!s->payload && !s->opens && !s->closes))
 		return false;
-	session = session_of(sk, s);
+	if (s->opens)
+		session_opens(sk, tag, s);
+	session = session_get(sk);
+	if (!session && !s->payload)
+		return false;
+	if (!session)
+		session = session_make(sk, tag, s, SIDE_CLIENT);
 	if (!session)
 		return enforces(bpf_ktime_get_boot_ns());
 	if (!s->payload && !s->closes)
@@ -529,11 +559,19 @@ static __always_inline bool server_stops(struct __sk_buff *skb, struct bpf_sock 
 					 struct sw_tag *tag, const struct smtp_packet *packet)
 {
 	const struct segment *s = &packet->segment;
-	struct sw_session *session = bpf_sk_storage_get(&sessions, sk, NULL, 0);
+	struct sw_session *session;
 	struct smtp_news news = {};
 	__u32 skip;
 
-	if (!session || s->cut || !s->payload)
+	if (s->cut || !s->payload)
+		return false;
+	session = session_get(sk);
+	if (!session && tag->opened) {
+		session = session_make(sk, tag, s, SIDE_SERVER);
+		if (!session) /* once unheard, the server's replies would be taken for one another's */
+			return enforces(bpf_ktime_get_boot_ns());
+	}
+	if (!session)
 		return false;
 	follow_tcp(sk, session, tag, s);
 	if (s->urgent)

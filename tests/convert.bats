@@ -138,6 +138,21 @@ sum_admitted() { awk '{ n += $2; failed += $6 } END { print n + 0, failed + 0 }'
 }
 no_session() { [ -z "$(in_box ss -Htn state established 'dport = :25')" ]; }
 
+@test "a session of before ends, too, if it is in another network namespace" {
+	lab_start server "$LAB_WORLD" "$LAB_WORLD_CGROUP" "$LAB/bin/crowd" -l 587
+	eventually listening "$LAB_WORLD" 'sport = :587'
+	inner_up
+	inner_crowd old 2007 "$WORLD" 587
+	next_version
+	[ "$(abroad)" = 1 ]
+	inner_crowd new 2007 "$WORLD" 587
+	[ "$(abroad)" = 1 ]
+	smtpwall block uid:2007 --roads submission
+	for name in old new; do
+		eventually grep -q 'ended 1 aborted 1' "$LAB/$name"
+	done
+}
+
 @test "there and back again" {
 	story
 	next_version
@@ -207,9 +222,9 @@ no_session() { [ -z "$(in_box ss -Htn state established 'dport = :25')" ]; }
 	story_stands
 }
 
-# another_tag: sockets carry 96 bytes of who knows what
+# another_tag: sockets carry 96 bytes of who knows what; what they did carry is in $LAB/bpf/tags
 another_tag() {
-	PYTHONPATH="$BATS_TEST_DIRNAME/clients" python3 -B - "$(pins)/tags" <<-'END'
+	PYTHONPATH="$BATS_TEST_DIRNAME/clients" python3 -B - "$(pins)/tags" "$LAB/bpf/tags" <<-'END'
 		import os, sys
 		from raw_bpf import address, call, pack
 		names = b"\0int\0"
@@ -218,7 +233,7 @@ another_tag() {
 		described = call(18, pack("<QQII", address(btf), 0, len(btf), 0))
 		tags = call(0, pack("<IIIII", 24, 4, 96, 0, 1), b"\0" * 8, b"tags".ljust(16, b"\0"),
 		            pack("<IIII", 0, described, 1, 2))
-		os.unlink(sys.argv[1])
+		os.rename(sys.argv[1], sys.argv[2])
 		call(6, pack("<QI", address(sys.argv[1].encode()), tags))
 	END
 }
@@ -232,7 +247,9 @@ another_tag() {
 	[[ $status -eq 1 && ${#lines[@]} -eq 1 && $output == *"whose 'tags' cannot be taken over: "*'`smtpwall detach` removes it'* ]]
 	[ "$(link_ids) $(programs)" = "$before" ]
 	[ ! -e "$(pins)/next" ]
+	mv "$(pins)/tags" "$LAB/bpf/another" && mv "$LAB/bpf/tags" "$(pins)/tags"
 	story_stands
+	mv "$LAB/bpf/another" "$(pins)/tags"
 	smtpwall detach
 	next_version
 }

@@ -120,24 +120,62 @@ has_cut() { smtpwall -j events | jq -se "map(select(.event == \"cut\").count) | 
 	says exempt 'ended 0 '
 }
 
-@test "sessions in another network namespace are cut there" {
-	ip netns add "$LAB_ID-inner"
-	ip -n "$LAB_ID-inner" link add eth0 type veth peer name inner netns "$LAB_ID-box"
-	ip -n "$LAB_ID-inner" addr add 192.0.2.2/24 dev eth0
-	ip -n "$LAB_ID-inner" link set eth0 up
-	ip -n "$LAB_ID-inner" route add default via 192.0.2.1
-	ip -n "$LAB_ID-box" addr add 192.0.2.1/24 dev inner
-	ip -n "$LAB_ID-box" link set inner up
-	in_box sysctl -qw net.ipv4.ip_forward=1
-	in_world ip route add 192.0.2.0/24 via "$BOX"
-	: >"$LAB/inner"
-	lab_start inner "/run/netns/$LAB_ID-inner" "$LAB_CGROUP" setpriv --reuid "$U" --regid "$U" \
-		--clear-groups -- "$LAB/bin/crowd" -n 10 "$WORLD" 25
-	eventually says inner open
+@test "sessions in another network namespace are cut there, and only they are noted" {
+	crowd here "$V" -n 10 -t 10 "$WORLD" 25
+	[ "$(abroad)" = 0 ]
+	inner_up
+	inner_crowd inner "$U" -n 10 "$WORLD" 25
+	[ "$(abroad)" = 1 ]
 	smtpwall block "uid:$U"
 	eventually says inner ended
-	ip netns del "$LAB_ID-inner"
+	inner_down
 	says inner 'ended 10 aborted 10'
+	eventually says here ended
+	says here 'ended 0 '
+}
+
+@test "who is blocked from within another network namespace loses the machine's sessions" {
+	inner_up
+	crowd sessions "$U" -n 10 "$WORLD" 25
+	daemon_dies
+	in_inner "$LAB_BUILD/smtpwall" -c "$LAB/etc/smtpwall.conf" block "uid:$U"
+	eventually says sessions ended
+	inner_down
+	says sessions 'ended 10 aborted 10'
+}
+
+@test "sessions older than the gate are cut, though they have not sent since" {
+	daemon_dies
+	smtpwall detach
+	crowd elders "$U" -n 10 "$WORLD" 25
+	daemon_starts
+	smtpwall block "uid:$U"
+	eventually says elders ended
+	says elders 'ended 10 aborted 10'
+}
+
+@test "sessions that are not judged yet, for their port was no mail port, are not cut" {
+	config 'mode = enforce' 'ports = {25}'
+	reload
+	crowd later "$U" -n 10 -t 4 "$WORLD" 587
+	config 'mode = enforce' 'ports = {25, 587}'
+	reload
+	smtpwall block "uid:$U" --roads submission
+	is_refused "$U" "$WORLD" 587
+	eventually says later ended
+	says later 'ended 0 '
+}
+
+@test "with more ports than fit in a page" {
+	local ports
+	ports=$(seq -s ', ' 3001 3400)
+	config 'mode = enforce' "ports = {25, $ports}"
+	reload
+	crowd sessions "$U" -n 10 -o 443 "$WORLD" 25
+	smtpwall block "uid:$U"
+	eventually says sessions other
+	says sessions 'ended 10 aborted 10'
+	says sessions 'other lives'
 }
 
 @test "a connect that hangs when its user is blocked ends soon after" {

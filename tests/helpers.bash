@@ -105,6 +105,31 @@ heard() { [ "$(said "$1" | grep -c "^$2")" -eq "$3" ]; } # NAME CODE TIMES
 # Does a sender to port 25 wait in vain for the acknowledgement of what it sent?
 stalls() { in_box ss -Htni state established 'dport = :25' | grep -Eq 'backoff:[0-9]'; }
 
+# inner_up: another network namespace behind the box, at 192.0.2.2, with a way to the world
+inner_up() {
+	ip netns add "$LAB_ID-inner"
+	ip -n "$LAB_ID-inner" link add eth0 type veth peer name inner netns "$LAB_ID-box"
+	ip -n "$LAB_ID-inner" addr add 192.0.2.2/24 dev eth0
+	ip -n "$LAB_ID-inner" link set lo up
+	ip -n "$LAB_ID-inner" link set eth0 up
+	ip -n "$LAB_ID-inner" route add default via 192.0.2.1
+	ip -n "$LAB_ID-box" addr add 192.0.2.1/24 dev inner
+	ip -n "$LAB_ID-box" link set inner up
+	in_box sysctl -qw net.ipv4.ip_forward=1
+	in_world ip route replace 192.0.2.0/24 via "$BOX"
+}
+inner_down() { ip netns del "$LAB_ID-inner"; }
+abroad() { bpftool -j map dump pinned "$LAB/bpf/smtpwall/abroad" | jq length; } # rows
+in_inner() (lab_enter "/run/netns/$LAB_ID-inner" "$LAB_CGROUP" "$@")
+
+# inner_crowd NAME UID OPTION…: crowd (see tests/clients) in there; what it says is in $LAB/NAME
+inner_crowd() {
+	: >"$LAB/$1"
+	lab_start "$1" "/run/netns/$LAB_ID-inner" "$LAB_CGROUP" setpriv --reuid "$2" --regid "$2" \
+		--clear-groups -- "$LAB/bin/crowd" "${@:3}"
+	eventually grep -q open "$LAB/$1"
+}
+
 # ---- what the world sees ----
 
 # SYNs that came to port 25 of the world since syns_count

@@ -55,7 +55,7 @@ static int by_target(const void *a, const void *b)
 	return subject_compare(&x->subject, &y->subject);
 }
 
-size_t cut_subjects(const struct sw_live *session, struct sw_subject ret[static SW_LOCAL_KINDS])
+size_t cut_subjects(const struct sw_tag *session, struct sw_subject ret[static SW_LOCAL_KINDS])
 {
 	size_t n = 0;
 
@@ -188,7 +188,7 @@ static bool subject_ends(const struct search *s, const struct sw_subject *subjec
 	return false;
 }
 
-static bool session_ends(const struct search *s, const struct sw_live *session,
+static bool session_ends(const struct search *s, const struct sw_tag *session,
 			 const struct inet_diag_msg *diag)
 {
 	struct sw_subject subject[SW_LOCAL_KINDS];
@@ -221,22 +221,57 @@ static int find_add(struct search *s, const struct inet_diag_msg *diag)
 	return 0;
 }
 
+static const struct nlattr *find_within(const struct nlattr *nest, int type)
+{
+	return nest ? nla_find(nla_data(nest), nla_len(nest), type) : NULL;
+}
+
+/* Of the one map that was asked for. It is not aligned. NULL: the socket has none. */
+static const struct nlattr *tag_on(struct nlmsghdr *header)
+{
+	const struct nlattr *attr =
+		nlmsg_find_attr(header, sizeof(struct inet_diag_msg), INET_DIAG_SK_BPF_STORAGES);
+
+	attr = find_within(attr, SK_DIAG_BPF_STORAGE);
+	return find_within(attr, SK_DIAG_BPF_STORAGE_MAP_VALUE);
+}
+
+/* Was it admitted, and whose is it? One older than the gate has no tag until it sends. */
+static bool is_session(const struct search *s, struct nlmsghdr *header, struct sw_tag *ret)
+{
+	const struct inet_diag_msg *diag = nlmsg_data(header);
+	const struct nlattr *tag = tag_on(header);
+	uint64_t cookie = diag->id.idiag_cookie[0] | (uint64_t)diag->id.idiag_cookie[1] << 32;
+
+	if (tag ? nla_memcpy(ret, tag, sizeof(*ret)) != sizeof(*ret)
+		: maps_elder(s->maps, cookie, ret) < 0)
+		return false;
+	return ret->version == 1 && ret->state == SW_TAG_ADMITTED;
+}
+
 static int look_at(struct nl_msg *msg, void *userdata)
 {
 	struct nlmsghdr *header = nlmsg_hdr(msg);
 	const struct inet_diag_msg *diag = nlmsg_data(header);
 	struct search *s = userdata;
-	struct sw_live session;
-	uint64_t cookie;
+	struct sw_tag session;
 
 	if (nlmsg_datalen(header) < (int)sizeof(*diag) || s->error < 0 ||
 	    !is_port(&s->ports, ntohs(diag->id.idiag_dport)))
 		return NL_OK;
-	cookie = diag->id.idiag_cookie[0] | (uint64_t)diag->id.idiag_cookie[1] << 32;
-	if (maps_session(s->maps, cookie, &session) < 0 || !session_ends(s, &session, diag))
-		return NL_OK;
-	s->error = find_add(s, diag);
+	if (is_session(s, header, &session) && session_ends(s, &session, diag))
+		s->error = find_add(s, diag);
 	return NL_OK;
+}
+
+/* That the list is to bring the tag of each socket. */
+static int ask_for_tags(const struct search *s, struct nl_msg *msg)
+{
+	struct nlattr *nest = nla_nest_start(msg, INET_DIAG_REQ_SK_BPF_STORAGES);
+
+	if (!nest || nla_put_u32(msg, SK_DIAG_BPF_STORAGE_REQ_MAP_FD, maps_tags(s->maps)) < 0)
+		return -ENOMEM;
+	return nla_nest_end(msg, nest);
 }
 
 static struct nl_msg *list_request(const struct search *s, int family)
@@ -246,10 +281,12 @@ static struct nl_msg *list_request(const struct search *s, int family)
 		.sdiag_protocol = IPPROTO_TCP,
 		.idiag_states = SESSIONS,
 	};
-	struct nl_msg *msg = nlmsg_alloc_simple(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP);
+	struct nl_msg *msg = nlmsg_alloc_size(2 * CUT_CODE_LEN); /* a page is not enough for it */
 
-	if (msg && nlmsg_append(msg, &request, sizeof(request), NLMSG_ALIGNTO) == 0 &&
-	    (!s->code_len || nla_put(msg, INET_DIAG_REQ_BYTECODE, s->code_len, s->code) == 0))
+	if (msg && nlmsg_put(msg, NL_AUTO_PORT, NL_AUTO_SEQ, SOCK_DIAG_BY_FAMILY, 0, NLM_F_DUMP) &&
+	    nlmsg_append(msg, &request, sizeof(request), NLMSG_ALIGNTO) == 0 &&
+	    (!s->code_len || nla_put(msg, INET_DIAG_REQ_BYTECODE, s->code_len, s->code) == 0) &&
+	    ask_for_tags(s, msg) == 0)
 		return msg;
 	nlmsg_free(msg);
 	return NULL;
@@ -371,7 +408,7 @@ static int cut_here(struct search *s)
 
 struct away {
 	int home;	  /* our own namespace */
-	uint64_t *cookie; /* of those where targets have sessions, one for each session; sorted */
+	uint64_t *cookie; /* of those where targets may have sessions, some several times; sorted */
 	size_t n;
 	ino_t seen[NAMESPACES + 1];
 	size_t n_seen;
@@ -384,21 +421,38 @@ static int by_cookie(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
-/* Sessions elsewhere. Some may have ended: the map forgets only when it is full. */
+static bool may_have_sessions(const struct search *s, const struct sw_abroad *abroad)
+{
+	const struct sw_tag session = {
+		.unit = abroad->unit,
+		.dir = abroad->dir,
+		.uid = abroad->uid,
+		.flags = abroad->flags,
+		.road = abroad->road,
+	};
+
+	return session_ends(s, &session, NULL);
+}
+
+/* Sessions elsewhere. They may have ended: the map forgets only when it is full. */
 static int find_away(struct search *s, uint64_t own, struct away *away)
 {
-	_cleanup_free_ struct sw_live *live = NULL;
+	_cleanup_free_ struct sw_abroad *abroad = NULL;
+	struct sw_control control;
 	size_t n = 0;
-	int r = maps_live(s->maps, &live, &n);
+	int r = maps_abroad(s->maps, &abroad, &n);
 
+	r = r < 0 ? r : maps_control(s->maps, &control);
 	if (r < 0)
 		return r;
 	away->cookie = calloc(n + 1, sizeof(*away->cookie));
 	if (!away->cookie)
 		return -ENOMEM;
+	if (control.netns_cookie != own) /* of sessions in the machine's own there is no list */
+		away->cookie[away->n++] = control.netns_cookie;
 	for (size_t i = 0; i < n; i++)
-		if (live[i].netns_cookie != own && session_ends(s, &live[i], NULL))
-			away->cookie[away->n++] = live[i].netns_cookie;
+		if (abroad[i].netns_cookie != own && may_have_sessions(s, &abroad[i]))
+			away->cookie[away->n++] = abroad[i].netns_cookie;
 	qsort(away->cookie, away->n, sizeof(*away->cookie), by_cookie);
 	return 0;
 }
@@ -493,7 +547,7 @@ static int cut_elsewhere(struct search *s)
 	if (r >= 0 && away->n)
 		cut_away(s, away);
 	if (away) {
-		s->result.out_of_reach = away->n;
+		s->result.out_of_reach = away->n > 0;
 		free(away->cookie);
 	}
 	return r;

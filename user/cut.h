@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Ends live mail sessions of those who are blocked: their process gets ECONNABORTED, the remote
- * an RST. Whose a session is says the map `live`, by the socket's cookie; what the kernel's list
- * of sockets calls its uid is only who created it.
+ * an RST. Whose a session is says the tag on its socket, which the kernel's list of sockets brings;
+ * what that list calls its uid is only who created it.
  */
 #ifndef SMTPWALL_CUT_H
 #define SMTPWALL_CUT_H
@@ -20,8 +20,8 @@ struct cut_target {
 
 struct cut_result {
 	size_t cut;
-	size_t out_of_reach; /* in network namespaces that could not be entered, about */
-	bool not_supported;  /* this kernel ends no sockets: their packets are dropped, no more */
+	bool out_of_reach;  /* some may be in network namespaces that could not be entered */
+	bool not_supported; /* this kernel ends no sockets: their packets are dropped, no more */
 };
 
 /*
@@ -34,7 +34,7 @@ int cut(struct maps *maps, struct cut_target *target, size_t n, struct cut_resul
 bool cut_enforced(const struct sw_block *block, const struct sw_policy *policy, enum sw_mode mode);
 
 /* Pure. Whose session it is: the subjects whose block ends it. Returns how many. */
-size_t cut_subjects(const struct sw_live *session, struct sw_subject ret[static SW_LOCAL_KINDS]);
+size_t cut_subjects(const struct sw_tag *session, struct sw_subject ret[static SW_LOCAL_KINDS]);
 
 #define CUT_PORTS 512 /* that the kernel selects by; if there are more we look at each session */
 #define CUT_CODE_LEN (CUT_PORTS * 12)

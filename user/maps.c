@@ -47,7 +47,8 @@ enum map {
 	MAP_UNIT_NAMES,
 	MAP_DIR_NAMES,
 	MAP_ELDERS,
-	MAP_LIVE,
+	MAP_TAGS,
+	MAP_ABROAD,
 	MAP_PORTS,
 	MAP_NETWORKS,
 	MAP_UNITS,
@@ -96,7 +97,8 @@ static const struct {
 	[MAP_UNIT_NAMES] = { "unit_names", sizeof(struct sw_unit), sizeof(struct sw_name), true },
 	[MAP_DIR_NAMES] = { "dir_names", sizeof(struct sw_dir), sizeof(struct sw_name), true },
 	[MAP_ELDERS] = { "elders", 8, sizeof(struct sw_tag), true },
-	[MAP_LIVE] = { "live", 8, sizeof(struct sw_live), false },
+	[MAP_TAGS] = { "tags", 4, sizeof(struct sw_tag), false },
+	[MAP_ABROAD] = { "abroad", sizeof(struct sw_abroad), 1, false },
 	[MAP_PORTS] = { "ports", 4, sizeof(struct sw_ports), false },
 	[MAP_NETWORKS] = { "networks", 4, 4, false },
 	[MAP_UNITS] = { "units", 4, 4, false },
@@ -150,6 +152,7 @@ union key {
 	struct sw_ip_road ip_road;
 	struct sw_windows_key windows;
 	struct sw_evidence_key evidence;
+	struct sw_abroad abroad;
 };
 
 static union key subject_key(const struct sw_subject *subject)
@@ -869,45 +872,35 @@ int maps_block_get(struct maps *maps, const struct sw_subject *subject, __u32 ro
 
 /* ---- sessions ---- */
 
-int maps_session(struct maps *maps, uint64_t cookie, struct sw_live *ret)
+int maps_tags(struct maps *maps)
 {
-	struct sw_tag elder;
-	int r = lookup(maps, MAP_LIVE, &cookie, ret);
-
-	if (r != -ENOENT)
-		return r;
-	r = lookup(maps, MAP_ELDERS, &cookie, &elder);
-	if (r < 0)
-		return r;
-	*ret = (struct sw_live){
-		.unit = elder.unit,
-		.dir = elder.dir,
-		.uid = elder.uid,
-		.flags = elder.flags & (SW_TAG_UNIT | SW_TAG_DIR),
-		.road = elder.road,
-	};
-	return 0;
+	return maps->fd[MAP_TAGS];
 }
 
-static int add_live(const union key *key, const void *value, void *userdata)
+int maps_elder(struct maps *maps, uint64_t cookie, struct sw_tag *ret)
 {
-	struct sw_live *row = rows_add(userdata);
+	return lookup(maps, MAP_ELDERS, &cookie, ret);
+}
 
-	(void)key;
+static int add_abroad(const union key *key, const void *value, void *userdata)
+{
+	struct sw_abroad *row = rows_add(userdata);
+
+	(void)value;
 	if (!row)
 		return -ENOMEM;
-	memcpy(row, value, sizeof(*row));
+	*row = key->abroad;
 	return 0;
 }
 
-int maps_live(struct maps *maps, struct sw_live **ret, size_t *ret_n)
+int maps_abroad(struct maps *maps, struct sw_abroad **ret, size_t *ret_n)
 {
 	struct rows rows = { .row_size = sizeof(**ret) };
-	int r = collect(maps, MAP_LIVE, SW_KIND_UID, add_live, &rows);
+	int r = collect(maps, MAP_ABROAD, SW_KIND_UID, add_abroad, &rows);
 
 	if (r < 0)
 		return r;
-	*ret = (struct sw_live *)rows.row;
+	*ret = (struct sw_abroad *)rows.row;
 	*ret_n = rows.n;
 	return 0;
 }

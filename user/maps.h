@@ -71,10 +71,12 @@ int maps_windows_get(struct maps *maps, const struct sw_subject *subject, __u32 
 int maps_block_get(struct maps *maps, const struct sw_subject *subject, __u32 road,
 		   struct sw_block *ret);
 
-/* Whose session is the socket? -ENOENT: nobody's that is known. */
-int maps_session(struct maps *maps, uint64_t cookie, struct sw_live *ret);
-/* All that were admitted, ended ones too. The caller frees. */
-int maps_live(struct maps *maps, struct sw_live **ret, size_t *ret_n);
+/* The storage of sockets for their sw_tag: its descriptor, which is not given away. */
+int maps_tags(struct maps *maps);
+/* Of a socket older than the programs, by its cookie. -ENOENT: not known. */
+int maps_elder(struct maps *maps, uint64_t cookie, struct sw_tag *ret);
+/* All, also those whose sessions have ended. The caller frees. */
+int maps_abroad(struct maps *maps, struct sw_abroad **ret, size_t *ret_n);
 /* Of the live rules: the SMTP ports, and the networks (LPM, sw_network to SW_NET_*), to be closed. */
 int maps_ports(struct maps *maps, struct sw_ports *ret);
 int maps_networks(struct maps *maps, int *ret_fd);

@@ -66,11 +66,39 @@ static int put_networks(struct kernel *kernel, uint32_t slot, const struct rules
 			sizeof(*ruleset->network), offsetof(struct network_rule, flags));
 }
 
+static void sketch_add(struct sw_sketch *sketch, uint64_t id)
+{
+	uint32_t bit = sw_sketch_bit(id);
+
+	sketch->bits[bit / 64] |= 1ULL << bit % 64;
+}
+
+static int put_sketch(struct kernel *kernel, uint32_t slot, const struct sw_sketch *sketch)
+{
+	return bpf_map_update_elem(gate_map(kernel, "sketches"), &slot, sketch, BPF_ANY) < 0
+		       ? -errno
+		       : 0;
+}
+
+static void sketch_scene(const struct scene *scene, struct sw_sketch *ret)
+{
+	*ret = (struct sw_sketch){};
+	for (size_t i = 0; i < scene->n_units; i++)
+		sketch_add(ret, scene->unit[i].cgroup.id);
+	for (size_t i = 0; i < scene->n_places; i++)
+		sketch_add(ret, scene->place[i].dir.inode);
+}
+
 static int put_scene(struct kernel *kernel, uint32_t slot, const struct scene *scene)
 {
-	int r = put_rows(kernel, TABLE_UNITS, slot, scene->unit, scene->n_units,
-			 sizeof(*scene->unit), offsetof(struct unit_row, match));
+	struct sw_sketch sketch;
+	int r;
 
+	sketch_scene(scene, &sketch);
+	r = put_sketch(kernel, slot, &sketch);
+	r = r < 0 ? r
+		  : put_rows(kernel, TABLE_UNITS, slot, scene->unit, scene->n_units,
+			     sizeof(*scene->unit), offsetof(struct unit_row, match));
 	return r < 0 ? r
 		     : put_rows(kernel, TABLE_PLACES, slot, scene->place, scene->n_places,
 				sizeof(*scene->place), offsetof(struct place_row, place));
@@ -209,14 +237,24 @@ int kernel_publish(struct kernel *kernel, const struct config *config,
 	if (r < 0)
 		return log_errno(r, "cannot switch to the new rules");
 	keep_tables(kernel);
+	kernel->slot = generation % SW_GENERATIONS;
+	sketch_scene(scene, &kernel->sketch);
 	return 0;
 }
 
-static int put_row(struct kernel *kernel, enum table table, const void *key, const void *value)
+static int put_row(struct kernel *kernel, enum table table, uint64_t id, const void *key,
+		   const void *value)
 {
-	int r = value ? bpf_map_update_elem(kernel->live[table], key, value, BPF_ANY)
-		      : bpf_map_delete_elem(kernel->live[table], key);
+	int r;
 
+	if (value) {
+		sketch_add(&kernel->sketch, id);
+		r = put_sketch(kernel, kernel->slot, &kernel->sketch);
+		if (r < 0)
+			return log_errno(r, "cannot change the map 'sketches'");
+	}
+	r = value ? bpf_map_update_elem(kernel->live[table], key, value, BPF_ANY)
+		  : bpf_map_delete_elem(kernel->live[table], key);
 	if (r == 0 || (!value && errno == ENOENT))
 		return 0;
 	return log_errno(-errno, "cannot change a row of the map '%s'", gate_table_name(table));
@@ -225,10 +263,10 @@ static int put_row(struct kernel *kernel, enum table table, const void *key, con
 int kernel_put_unit(struct kernel *kernel, const struct sw_cgroup *cgroup,
 		    const struct sw_unit_match *match)
 {
-	return put_row(kernel, TABLE_UNITS, cgroup, match);
+	return put_row(kernel, TABLE_UNITS, cgroup->id, cgroup, match);
 }
 
 int kernel_put_place(struct kernel *kernel, const struct sw_dir *dir, const struct sw_place *place)
 {
-	return put_row(kernel, TABLE_PLACES, dir, place);
+	return put_row(kernel, TABLE_PLACES, dir->inode, dir, place);
 }

@@ -30,11 +30,11 @@ static __always_inline struct user_namespace *outermost_below(struct user_namesp
 	int i;
 
 	for (i = 0; i < NAMESPACES_MAX; i++) {
-		struct user_namespace *parent = BPF_CORE_READ(ns, parent);
+		struct user_namespace *parent = kernel_read(ns, parent);
 
 		if (!parent)
 			return NULL;
-		if (BPF_CORE_READ(parent, ns.inum) == machine)
+		if (kernel_read(parent, ns.inum) == machine)
 			return ns;
 		ns = parent;
 	}
@@ -43,12 +43,12 @@ static __always_inline struct user_namespace *outermost_below(struct user_namesp
 
 static __always_inline struct pid_namespace *pid_namespace_of(struct task_struct *task)
 {
-	struct pid *pid = BPF_CORE_READ(task, thread_pid);
-	__u32 level = BPF_CORE_READ(pid, level);
+	struct pid *pid = kernel_read(task, thread_pid);
+	__u32 level = kernel_read(pid, level);
 	struct upid *numbers = (void *)pid + bpf_core_field_offset(struct pid, numbers);
 	struct upid *own = (void *)numbers + level * bpf_core_type_size(struct upid);
 
-	return BPF_CORE_READ(own, ns);
+	return kernel_read(own, ns);
 }
 
 /*
@@ -62,11 +62,11 @@ static __always_inline bool in_container_of_root(struct task_struct *task,
 	int i;
 
 	for (i = 0; i < NAMESPACES_MAX && ns; i++) {
-		parent = BPF_CORE_READ(ns, parent);
-		if (BPF_CORE_READ(ns, ns.inum) == control->pid_ns)
+		parent = kernel_read(ns, parent);
+		if (kernel_read(ns, ns.inum) == control->pid_ns)
 			return false;
-		if (!parent || BPF_CORE_READ(parent, ns.inum) == control->pid_ns)
-			return BPF_CORE_READ(ns, user_ns, ns.inum) == control->user_ns;
+		if (!parent || kernel_read(parent, ns.inum) == control->pid_ns)
+			return kernel_read(kernel_read(ns, user_ns), ns.inum) == control->user_ns;
 		ns = parent;
 	}
 	return true;
@@ -74,9 +74,9 @@ static __always_inline bool in_container_of_root(struct task_struct *task,
 
 static __always_inline bool owned_by_root(struct cgroup *cgroup)
 {
-	struct kernfs_iattrs *attributes = BPF_CORE_READ(cgroup, kn, iattr);
+	struct kernfs_iattrs *attributes = kernel_read(kernel_read(cgroup, kn), iattr);
 
-	return !attributes || BPF_CORE_READ(attributes, ia_uid.val) == 0;
+	return !attributes || kernel_read(attributes, ia_uid.val) == 0;
 }
 
 /*
@@ -86,7 +86,7 @@ static __always_inline bool owned_by_root(struct cgroup *cgroup)
  */
 static __always_inline struct cgroup *unit_of(struct task_struct *task)
 {
-	struct cgroup *cgroup = BPF_CORE_READ(task, nsproxy, cgroup_ns, root_cset, dfl_cgrp);
+	struct cgroup *cgroup = kernel_read(kernel_read(kernel_read(kernel_read(task, nsproxy), cgroup_ns), root_cset), dfl_cgrp);
 	struct cgroup *parent;
 	int i;
 
@@ -100,7 +100,7 @@ static __always_inline struct cgroup *unit_of(struct task_struct *task)
 	if (parent_of(cgroup))
 		return cgroup;
 
-	cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
+	cgroup = kernel_read(kernel_read(task, cgroups), dfl_cgrp);
 	for (i = 0; i < CGROUPS_MAX && !owned_by_root(cgroup); i++) {
 		parent = parent_of(cgroup);
 		if (!parent)
@@ -121,24 +121,24 @@ static __always_inline void nobody(struct sw_tag *tag)
 SUBPROGRAM int identify_task(struct sw_tag *tag)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	const struct cred *cred = BPF_CORE_READ(task, cred);
-	struct user_namespace *ns = BPF_CORE_READ(cred, user_ns);
+	struct cred *cred = kernel_read(task, cred);
+	struct user_namespace *ns = kernel_read(cred, user_ns);
 	const struct sw_control *control = control_get();
 
 	if (!tag || !control)
 		return 0;
-	if (BPF_CORE_READ(task, flags) & PF_KTHREAD) {
+	if (kernel_read(task, flags) & PF_KTHREAD) {
 		nobody(tag);
 		return 0;
 	}
-	tag->uid = BPF_CORE_READ(cred, uid.val);
+	tag->uid = kernel_read(cred, uid.val);
 	if (tag->uid == 0)
-		tag->uid = BPF_CORE_READ(cred, euid.val);
-	tag->gid = BPF_CORE_READ(cred, egid.val);
+		tag->uid = kernel_read(cred, euid.val);
+	tag->gid = kernel_read(cred, egid.val);
 
-	if (BPF_CORE_READ(ns, ns.inum) != control->user_ns) {
+	if (kernel_read(ns, ns.inum) != control->user_ns) {
 		ns = outermost_below(ns, control->user_ns);
-		tag->uid = ns ? BPF_CORE_READ(ns, owner.val) : 0;
+		tag->uid = ns ? kernel_read(ns, owner.val) : 0;
 		tag->gid = SW_UID_OVERFLOW;
 		tag->flags |= SW_TAG_FOREIGN;
 		if (tag->uid == 0)
@@ -159,9 +159,9 @@ static __always_inline void locate(struct sw_tag *tag, struct whereabouts *w, bo
 	if (!control || tag->uid == SW_UID_OVERFLOW)
 		return;
 	if (smtp || (tag->flags & SW_TAG_UNIT))
-		find_unit(tag, (__u64)unit_of(task), control->generation);
+		find_unit(tag, address_of(unit_of(task)), control->generation);
 	if (smtp)
-		find_folder(tag, w, control->generation, bpf_ktime_get_boot_ns());
+		find_folder(tag, w, control->generation);
 }
 
 #define TAG_WHO (SW_TAG_UNIT | SW_TAG_FOREIGN | SW_TAG_NETNS | SW_TAG_DIR | SW_TAG_SITE)
@@ -193,7 +193,7 @@ static __always_inline void identify_subflow(struct sw_tag *tag, struct bpf_sock
 					     struct mptcp_sock *whole, struct whereabouts *w,
 					     bool smtp)
 {
-	bool first = BPF_CORE_READ(whole, first) == (void *)ctx->sk;
+	bool first = kernel_read(whole, first) == (void *)ctx->sk;
 	struct sw_tag *kept =
 		bpf_sk_storage_get(&tags, whole, NULL, first ? BPF_SK_STORAGE_GET_F_CREATE : 0);
 

@@ -417,17 +417,20 @@ SUBPROGRAM __u32 party_how(const struct sw_tag *tag, const struct attempt *a, __
 
 /* Finds the windows for this kind. False: there are none, not even shared ones. */
 static __always_inline bool party_find(struct parties *all, __u32 kind, const struct sw_tag *tag,
-				       const struct attempt *a, struct outcome *o)
+				       const struct attempt *a, struct outcome *o,
+				       struct sw_windows *nobodys)
 {
 	const struct sw_policy *policy = policy_at(all->rules, tag->order[kind]);
 
-	all->row[kind] = policy ? windows_of(tag, kind, policy->id, a->road) : NULL;
+	if (!policy) {
+		all->row[kind] = nobodys;
+		return true;
+	}
+	all->row[kind] = windows_of(tag, kind, policy->id, a->road);
 	if (all->row[kind])
 		return true;
-	if (policy) {
-		health_count(window_overflow);
-		o->how[kind] |= PARTY_SHARED;
-	}
+	health_count(window_overflow);
+	o->how[kind] |= PARTY_SHARED;
 	all->row[kind] = windows_overflow(tag->order[kind], a->road);
 	return all->row[kind];
 }
@@ -436,6 +439,7 @@ static __always_inline bool party_find(struct parties *all, __u32 kind, const st
 SUBPROGRAM int charge(const struct sw_tag *tag, const struct attempt *a, struct outcome *o)
 {
 	struct sw_judgement *own = judgement_get();
+	struct sw_windows *nobodys;
 	struct parties all;
 
 	if (!tag || !a || !o || !own)
@@ -443,9 +447,10 @@ SUBPROGRAM int charge(const struct sw_tag *tag, const struct attempt *a, struct 
 	all.rules = rules_get(a->generation);
 	if (!all.rules)
 		return ADMITTED;
-	if (!party_find(&all, SW_KIND_UID, tag, a, o) ||
-	    !party_find(&all, SW_KIND_UNIT, tag, a, o) ||
-	    !party_find(&all, SW_KIND_DIR, tag, a, o))
+	nobodys = windows_overflow(SW_POLICIES, a->road);
+	if (!nobodys || !party_find(&all, SW_KIND_UID, tag, a, o, nobodys) ||
+	    !party_find(&all, SW_KIND_UNIT, tag, a, o, nobodys) ||
+	    !party_find(&all, SW_KIND_DIR, tag, a, o, nobodys))
 		return OVER;
 	return windows_charge(own, &all, tag, a, o);
 }
@@ -499,12 +504,12 @@ static __always_inline bool block_tells(struct sw_block *block, __u64 now_ns)
 	return true;
 }
 
-/* By a block of any of its subjects. */
+/* By a block of any of its subjects. Where there is none, the arm need not look either. */
 SUBPROGRAM int refused_by_block(struct sw_tag *tag, const struct attempt *a, __u32 enforce,
 				struct outcome *o)
 {
+	__u32 kind, epoch = block_epoch_now() + 1;
 	struct sw_block *block;
-	__u32 kind;
 
 	if (!tag || !a || !o)
 		return true;
@@ -512,6 +517,7 @@ SUBPROGRAM int refused_by_block(struct sw_tag *tag, const struct attempt *a, __u
 		block = is_subject(tag, kind) ? block_of(tag, kind, a->road) : NULL;
 		if (!block)
 			continue;
+		epoch = 0;
 		barrier_var(block); /* as in arm_looks() */
 		if (!block_holds(block, tag, kind, enforce, a->now_ns))
 			continue;
@@ -523,6 +529,7 @@ SUBPROGRAM int refused_by_block(struct sw_tag *tag, const struct attempt *a, __u
 		o->tell = block_tells(block, a->now_ns);
 		return true;
 	}
+	tag->block_epoch = epoch;
 	return false;
 }
 

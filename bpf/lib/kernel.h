@@ -6,6 +6,13 @@
 #ifndef SMTPWALL_KERNEL_TYPES_H
 #define SMTPWALL_KERNEL_TYPES_H
 
+#include <stdbool.h>
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct ns_common {
@@ -156,7 +163,7 @@ struct task_struct {
 	unsigned int flags;
 	int tgid;
 	char comm[16];
-	const struct cred *cred;
+	struct cred *cred;
 	struct nsproxy *nsproxy;
 	struct css_set *cgroups;
 	struct pid *thread_pid;
@@ -169,9 +176,45 @@ struct tcp_sock;
 
 #pragma clang attribute pop
 
-#define PF_KTHREAD 0x00200000 /* include/linux/sched.h: not a task of any user */
+/* Of Linux 5.19 and 6.2. Not taken from <linux/bpf.h>: the one that we are built with may be older. */
+enum bpf_func_id___later {
+	BPF_FUNC_skc_to_mptcp_sock___later = 196,
+	BPF_FUNC_cgrp_storage_get___later = 210,
+};
 
-/* Linux 5.19. Not taken from <linux/bpf.h>: the one that we are built with may be older. */
-enum bpf_func_id___later { BPF_FUNC_skc_to_mptcp_sock___later = 196 };
+extern void *bpf_rdonly_cast(void *address, __u32 type) __ksym __weak;
+
+/* Of the same release, Linux 6.2: of a function itself libbpf 1.1 cannot be asked whether it is there. */
+#define CASTS                                                                                      \
+	bpf_core_enum_value_exists(enum bpf_func_id___later, BPF_FUNC_cgrp_storage_get___later)
+
+/* The structure at an address, of which nothing need be true. */
+#define kernel_at(address, type)                                                                   \
+	((type *)(CASTS ? bpf_rdonly_cast((void *)(address), bpf_core_type_id_kernel(type))        \
+			: (void *)(address)))
+
+/* The address of what was read: subprograms take numbers. */
+static __always_inline __u64 address_of(void *structure)
+{
+	return CASTS ? (__u64)structure - (__u64)kernel_at(0, struct task_struct)
+		     : (__u64)structure;
+}
+
+/*
+ * A member of such a structure, or 0. Linux 6.2 and later can do it with a load; before that it is a
+ * call of a helper, 20 times as dear.
+ */
+#define kernel_read(of, member)                                                                    \
+	({                                                                                         \
+		typeof(*(of)) *of_ = (of);                                                         \
+		typeof(of_->member) ret_;                                                          \
+		if (CASTS)                                                                         \
+			ret_ = kernel_at(of_, typeof(*(of)))->member;                              \
+		else                                                                               \
+			BPF_CORE_READ_INTO(&ret_, of_, member);                                    \
+		ret_;                                                                              \
+	})
+
+#define PF_KTHREAD 0x00200000 /* include/linux/sched.h: not a task of any user */
 
 #endif

@@ -41,6 +41,13 @@ struct {
 	__type(value, struct sw_ports);
 } ports MAP;
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SW_GENERATIONS);
+	__type(key, __u32);
+	__type(value, struct sw_sketch);
+} sketches MAP;
+
 struct rules_inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -363,9 +370,9 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
-	__type(key, __u64); /* socket cookie */
-	__type(value, struct sw_live);
-} live MAP;
+	__type(key, struct sw_abroad);
+	__type(value, __u8);
+} abroad MAP;
 
 /* How many blocks policies made in the last hour (rules.max_blocks_per_hour); by kind, for who makes
  * folders makes blocks, and must not use up what guards the users. */

@@ -25,40 +25,40 @@
 
 struct step {
 	struct dentry *at;
-	struct vfsmount *mount;
+	struct mount *mount;
 	struct dentry *top; /* of this mount */
 };
 
-/* What BPF_CORE_READ() is given must be a plain variable: all that it names is relocated. */
-static __always_inline void step_onto(struct step *step, struct dentry *at, struct vfsmount *mount)
+static __always_inline void step_onto(struct step *step, struct dentry *at, struct mount *mount)
 {
 	step->at = at;
 	step->mount = mount;
-	step->top = BPF_CORE_READ(mount, mnt_root);
+	step->top = kernel_read(mount, mnt.mnt_root);
 }
 
-static __always_inline void step_start(struct step *step, const struct path *path)
+static __always_inline void step_start(struct step *step, struct path *path)
 {
-	step_onto(step, BPF_CORE_READ(path, dentry), BPF_CORE_READ(path, mnt));
+	void *within = kernel_read(path, mnt);
+
+	step_onto(step, kernel_read(path, dentry),
+		  kernel_at(within - bpf_core_field_offset(struct mount, mnt), struct mount));
 }
 
 /* From the top of a mount to the folder it is mounted on. False: there is none. */
 static __always_inline bool step_down_to_mountpoint(struct step *step)
 {
-	struct mount *mount = (void *)step->mount - bpf_core_field_offset(struct mount, mnt);
-	struct mount *parent = BPF_CORE_READ(mount, mnt_parent);
+	struct mount *mount = step->mount, *parent = kernel_read(mount, mnt_parent);
 
 	if (parent == mount)
 		return false;
-	step_onto(step, BPF_CORE_READ(mount, mnt_mountpoint),
-		  (void *)parent + bpf_core_field_offset(struct mount, mnt));
+	step_onto(step, kernel_read(mount, mnt_mountpoint), parent);
 	return true;
 }
 
 /* One folder up, in the same mount. False: it is the root of what was never mounted here. */
 static __always_inline bool step_up(struct step *step)
 {
-	struct dentry *at = step->at, *parent = BPF_CORE_READ(at, d_parent);
+	struct dentry *at = step->at, *parent = kernel_read(at, d_parent);
 
 	step->at = parent;
 	return parent != at;
@@ -66,22 +66,23 @@ static __always_inline bool step_up(struct step *step)
 
 static __always_inline void step_id(const struct step *step, struct sw_dir *ret)
 {
-	const struct dentry *at = step->at; /* both are its own: the task may chdir() meanwhile */
+	struct dentry *at = step->at; /* both are its own: the task may chdir() meanwhile */
 
-	ret->inode = BPF_CORE_READ(at, d_inode, i_ino);
-	ret->device = BPF_CORE_READ(at, d_sb, s_dev);
+	ret->inode = kernel_read(kernel_read(at, d_inode), i_ino);
+	ret->device = kernel_read(kernel_read(at, d_sb), s_dev);
 	ret->uid = 0;
 }
 
 static __always_inline struct path *pwd_of(struct task_struct *task)
 {
-	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+	struct fs_struct *fs = kernel_read(task, fs);
 
 	return (void *)fs + bpf_core_field_offset(struct fs_struct, pwd);
 }
 
-/* What the walk upwards finds. */
+/* What the walk upwards finds, at `now_ns`. */
 struct whereabouts {
+	__u64 now_ns;
 	struct sw_dir cwd; /* the folder itself */
 	__u32 depth;	   /* from there up to the site */
 	__u32 owner;	   /* of the site */
@@ -94,23 +95,25 @@ struct whereabouts {
 SUBPROGRAM int folders_search(struct sw_tag *tag, struct whereabouts *w, __u32 generation)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct sw_place place;
+	const struct sw_sketch *sketch = sketch_get(generation);
+	void *known = places_get(generation);
+	struct sw_place *row, place;
 	struct step step;
 	struct sw_dir id;
-	bool known, covered = false; /* by a mount: its own identity is nobody's working directory */
+	bool covered = false; /* by a mount: its own identity is nobody's working directory */
 	int i;
 
-	if (!tag || !w)
+	if (!tag || !w || !known || !sketch)
 		return false;
 	step_start(&step, pwd_of(task));
 	step_id(&step, &w->cwd);
 	for (i = 0; i < FOLDERS_MAX; i++) {
 		if (!covered) {
 			step_id(&step, &id);
-			known = place_find(generation, &id, &place);
-			if (known && !tag->place.inode)
+			row = sketch_has(sketch, id.inode) ? bpf_map_lookup_elem(known, &id) : NULL;
+			if (row && !tag->place.inode)
 				tag->place = id;
-			if (known && (place.flags & SW_PLACE_SITE)) {
+			if (row && place_copy(row, &place) && (place.flags & SW_PLACE_SITE)) {
 				tag->dir = id;
 				tag->flags |= SW_TAG_SITE;
 				w->owner = place.owner;
@@ -150,7 +153,7 @@ static __always_inline void other_folders(struct sw_tag *tag, __u32 uid)
 }
 
 /* Who makes folders makes rows: so many, then they share one. */
-SUBPROGRAM int folder_settle(struct sw_tag *tag, const struct whereabouts *w, __u64 now_ns)
+SUBPROGRAM int folder_settle(struct sw_tag *tag, const struct whereabouts *w)
 {
 	struct sw_ledger *row;
 	struct sw_dir key;
@@ -174,7 +177,7 @@ SUBPROGRAM int folder_settle(struct sw_tag *tag, const struct whereabouts *w, __
 		other_folders(tag, uid);
 		return 0;
 	}
-	row = ledger_row(&dir_ledger, &key, now_ns);
+	row = ledger_row(&dir_ledger, &key, w->now_ns);
 	if (!row) {
 		other_folders(tag, uid);
 	} else if (!__sync_val_compare_and_swap(&row->in_quota, 0, 1)) {
@@ -185,11 +188,10 @@ SUBPROGRAM int folder_settle(struct sw_tag *tag, const struct whereabouts *w, __
 }
 
 /* Fills `tag->dir`, `tag->place` and SW_TAG_DIR, SW_TAG_SITE. */
-static __always_inline void find_folder(struct sw_tag *tag, struct whereabouts *w, __u32 generation,
-					__u64 now_ns)
+static __always_inline void find_folder(struct sw_tag *tag, struct whereabouts *w, __u32 generation)
 {
 	if (folders_search(tag, w, generation))
-		folder_settle(tag, w, now_ns);
+		folder_settle(tag, w);
 	else
 		other_folders(tag, tag->flags & SW_TAG_UNIT ? SW_UID_OVERFLOW : tag->uid);
 	tag->flags |= SW_TAG_DIR;
@@ -221,8 +223,19 @@ static __always_inline void path_start(struct sw_path *path)
 	path->flags = 0;
 }
 
+static __always_inline void path_copy(struct sw_path *to, const struct sw_path *from)
+{
+	__u64 less = (from->len - 1) & (SW_PATH_LEN - 1);
+
+	barrier_var(less); /* Linux 6.1 must see the bounds of what it is to read */
+	bpf_probe_read_kernel(to->names, less + 1, from->names);
+	to->len = from->len;
+	to->count = from->count;
+	to->flags = from->flags;
+}
+
 /* From here to the root. */
-static __always_inline void path_walk(struct sw_path *path, const struct path *from)
+static __always_inline void path_walk(struct sw_path *path, struct path *from)
 {
 	struct dentry *at;
 	struct step step;
@@ -231,7 +244,7 @@ static __always_inline void path_walk(struct sw_path *path, const struct path *f
 	path_start(path);
 	step_start(&step, from);
 	at = step.at;
-	if (!BPF_CORE_READ(at, d_hash.pprev) && BPF_CORE_READ(at, d_parent) != at)
+	if (!kernel_read(at, d_hash.pprev) && kernel_read(at, d_parent) != at)
 		path->flags |= SW_PATH_DELETED;
 	for (i = 0; i < 2 * SW_PATH_NAMES; i++) {
 		if (step.at == step.top) {
@@ -240,7 +253,7 @@ static __always_inline void path_walk(struct sw_path *path, const struct path *f
 			continue;
 		}
 		at = step.at;
-		if (!path_append(path, BPF_CORE_READ(at, d_name.name)))
+		if (!path_append(path, kernel_read(at, d_name.name)))
 			break;
 		if (!step_up(&step))
 			return;
@@ -268,7 +281,7 @@ SUBPROGRAM int name_walk(struct sw_name *name, __u32 above)
 		at = step.at;
 		if (above)
 			above--;
-		else if (!path_append(&name->path, BPF_CORE_READ(at, d_name.name)))
+		else if (!path_append(&name->path, kernel_read(at, d_name.name)))
 			break;
 		if (!step_up(&step))
 			return 0;
@@ -282,7 +295,7 @@ SUBPROGRAM int name_walk(struct sw_name *name, __u32 above)
 static __always_inline struct cgroup *parent_of(struct cgroup *cgroup)
 {
 	/* `self` is the first member of struct cgroup in every kernel. */
-	return (void *)BPF_CORE_READ(cgroup, self.parent);
+	return (void *)kernel_read(cgroup, self.parent);
 }
 
 static __always_inline __u64 hash_name(__u64 hash, const char *name)
@@ -303,7 +316,7 @@ static __always_inline __u64 hash_name(__u64 hash, const char *name)
 /* `address` is of a struct cgroup. */
 SUBPROGRAM __u64 unit_hash(__u64 address)
 {
-	struct cgroup *cgroup = (void *)address, *parent;
+	struct cgroup *cgroup = kernel_at(address, struct cgroup), *parent;
 	__u64 hash = SW_PATH_HASH_START;
 	int i;
 
@@ -311,7 +324,7 @@ SUBPROGRAM __u64 unit_hash(__u64 address)
 		parent = parent_of(cgroup);
 		if (!parent)
 			break;
-		hash = hash_name(hash, BPF_CORE_READ(cgroup, kn, name));
+		hash = hash_name(hash, kernel_read(kernel_read(cgroup, kn), name));
 		cgroup = parent;
 	}
 	return hash;
@@ -319,17 +332,18 @@ SUBPROGRAM __u64 unit_hash(__u64 address)
 
 SUBPROGRAM int unit_name(__u64 address, __u64 hash)
 {
-	struct cgroup *cgroup = (void *)address, *parent;
+	struct cgroup *cgroup = kernel_at(address, struct cgroup), *parent;
 	struct sw_unit key = { hash };
 	struct sw_name *name;
 	int i;
 
-	if (bpf_map_update_elem(&unit_names, &key, zeroes, BPF_NOEXIST))
+	if (bpf_map_lookup_elem(&unit_names, &key) ||
+	    bpf_map_update_elem(&unit_names, &key, zeroes, BPF_NOEXIST))
 		return 0; /* it has its name, or there is no room */
 	name = bpf_map_lookup_elem(&unit_names, &key);
 	for (i = 0; i < CGROUPS_MAX && name; i++) {
 		parent = parent_of(cgroup);
-		if (!parent || !path_append(&name->path, BPF_CORE_READ(cgroup, kn, name)))
+		if (!parent || !path_append(&name->path, kernel_read(kernel_read(cgroup, kn), name)))
 			break;
 		cgroup = parent;
 	}
@@ -339,21 +353,22 @@ SUBPROGRAM int unit_name(__u64 address, __u64 hash)
 /* What a known cgroup counts as is the topmost one upwards that counts as the same. */
 SUBPROGRAM int known_unit_name(__u64 address, __u64 unit, __u32 generation)
 {
-	struct cgroup *cgroup = (void *)address, *top = cgroup;
+	struct cgroup *cgroup = kernel_at(address, struct cgroup), *top = cgroup;
+	void *known = units_get(generation);
 	struct sw_unit key = { unit };
 	struct sw_unit_match match;
 	struct sw_cgroup id;
 	int i;
 
-	if (bpf_map_lookup_elem(&unit_names, &key))
+	if (!known || bpf_map_lookup_elem(&unit_names, &key))
 		return 0;
 	for (i = 0; i < CGROUPS_MAX && cgroup; i++) {
-		id.id = BPF_CORE_READ(cgroup, kn, id);
-		if (unit_find(generation, &id, &match) && match.unit == unit)
+		id.id = kernel_read(kernel_read(cgroup, kn), id);
+		if (unit_copy(&id, bpf_map_lookup_elem(known, &id), &match) && match.unit == unit)
 			top = cgroup;
 		cgroup = parent_of(cgroup);
 	}
-	return unit_name((__u64)top, unit);
+	return unit_name(address_of(top), unit);
 }
 
 /*
@@ -362,20 +377,23 @@ SUBPROGRAM int known_unit_name(__u64 address, __u64 unit, __u32 generation)
  */
 SUBPROGRAM int find_unit(struct sw_tag *tag, __u64 address, __u32 generation)
 {
-	struct cgroup *cgroup = (void *)address;
+	struct cgroup *cgroup = kernel_at(address, struct cgroup);
+	const struct sw_sketch *sketch = sketch_get(generation);
+	void *known = units_get(generation);
 	struct sw_unit_match match;
 	struct sw_cgroup id;
 	int i;
 
-	if (!tag)
+	if (!tag || !known || !sketch)
 		return 0;
-	tag->cgroup = BPF_CORE_READ(cgroup, kn, id);
+	tag->cgroup = kernel_read(kernel_read(cgroup, kn), id);
 	for (i = 0; i < CGROUPS_MAX && cgroup; i++) {
-		id.id = BPF_CORE_READ(cgroup, kn, id);
-		if (unit_find(generation, &id, &match)) {
+		id.id = kernel_read(kernel_read(cgroup, kn), id);
+		if (sketch_has(sketch, id.id) &&
+		    unit_copy(&id, bpf_map_lookup_elem(known, &id), &match)) {
 			tag->cgroup = id.id;
 			tag->unit = match.unit;
-			known_unit_name((__u64)cgroup, match.unit, generation);
+			known_unit_name(address_of(cgroup), match.unit, generation);
 			return 0;
 		}
 		cgroup = parent_of(cgroup);

@@ -23,12 +23,14 @@ static __always_inline __u32 step_if(const __u32 *start, __u32 at, __u32 step, _
 	return at | (step & ~(__u32)sw_less_mask(id, start[next]));
 }
 
+#define INTERVALS_FEW 64 /* most tables have no more, and one below them needs no longer search */
+
 /* Which of `n` intervals (a power of two) that begin at `start` holds the id? */
 static __always_inline __u32 interval_of(const __u32 *start, __u32 n, __u32 id)
 {
-	__u32 at = 0, step;
+	__u32 at = 0, step = id < start[INTERVALS_FEW] ? INTERVALS_FEW / 2 : n / 2;
 
-	for (step = n / 2; step; step >>= 1)
+	for (; step; step >>= 1)
 		at = step_if(start, at, step, n - 1, id);
 	barrier_var(at);
 	return at & (n - 1);
@@ -184,10 +186,11 @@ SUBPROGRAM __u64 on_road(const struct sw_rules *rules, __u64 set, __u32 road)
 	return rules ? set & ~SW_EXEMPT_BIT & rules->on_road[road & (SW_ROADS - 1)] : 0;
 }
 
-/* Subprograms with the values as arguments for the same reason as users_search(). */
-SUBPROGRAM int unit_copy(const struct sw_unit_match *from, struct sw_unit_match *to)
+/* Subprograms with keys and values as arguments for the same reason as users_search(). */
+SUBPROGRAM int unit_copy(const struct sw_cgroup *key, const struct sw_unit_match *from,
+			 struct sw_unit_match *to)
 {
-	if (!from || !to)
+	if (!key || !from || !to)
 		return false;
 	*to = *from;
 	return true;
@@ -201,30 +204,34 @@ SUBPROGRAM int place_copy(const struct sw_place *from, struct sw_place *to)
 	return true;
 }
 
-/* What is known of a cgroup, or folder, itself. False, and nothing in `ret`: nothing. */
-SUBPROGRAM int unit_find(__u32 generation, const struct sw_cgroup *cgroup,
-			 struct sw_unit_match *ret)
+/* What a generation knows of cgroups and folders. */
+static __always_inline const struct sw_sketch *sketch_get(__u32 generation)
 {
 	__u32 slot = generation % SW_GENERATIONS;
-	void *inner = bpf_map_lookup_elem(&units, &slot);
-	struct sw_cgroup key;
 
-	if (!inner || !cgroup || !ret)
-		return false;
-	key = *cgroup;
-	return unit_copy(bpf_map_lookup_elem(inner, &key), ret);
+	return bpf_map_lookup_elem(&sketches, &slot);
 }
 
-SUBPROGRAM int place_find(__u32 generation, const struct sw_dir *dir, struct sw_place *ret)
+/* May there be a row of this cgroup, or folder? */
+static __always_inline bool sketch_has(const struct sw_sketch *sketch, __u64 id)
+{
+	__u32 bit = sw_sketch_bit(id);
+
+	return sketch->bits[bit / 64 % SW_SKETCH_WORDS] >> bit % 64 & 1;
+}
+
+static __always_inline void *units_get(__u32 generation)
 {
 	__u32 slot = generation % SW_GENERATIONS;
-	void *inner = bpf_map_lookup_elem(&places, &slot);
-	struct sw_dir key;
 
-	if (!inner || !dir || !ret)
-		return false;
-	key = *dir;
-	return place_copy(bpf_map_lookup_elem(inner, &key), ret);
+	return bpf_map_lookup_elem(&units, &slot);
+}
+
+static __always_inline void *places_get(__u32 generation)
+{
+	__u32 slot = generation % SW_GENERATIONS;
+
+	return bpf_map_lookup_elem(&places, &slot);
 }
 
 /* Policies that match by whoever it is, SW_EXEMPT_BIT among them. */
@@ -246,14 +253,17 @@ static __always_inline __u64 matching_set(const struct sw_tag *tag, const struct
 					  __u32 generation)
 {
 	__u64 set = person_set(tag, rules, generation);
+	void *cgroups = units_get(generation), *folders = places_get(generation);
+	const struct sw_sketch *sketch = sketch_get(generation);
 	struct sw_cgroup cgroup = { tag->cgroup };
 	struct sw_unit_match unit = {};
 	struct sw_place place = {};
 	struct sw_dir dir = tag->place;
 
-	unit_find(generation, &cgroup, &unit);
-	if (dir.inode)
-		place_find(generation, &dir, &place);
+	if (cgroups && sketch && sketch_has(sketch, cgroup.id))
+		unit_copy(&cgroup, bpf_map_lookup_elem(cgroups, &cgroup), &unit);
+	if (folders && dir.inode)
+		place_copy(bpf_map_lookup_elem(folders, &dir), &place);
 	set = (set & (unit.set | rules->any_unit | SW_EXEMPT_BIT)) | (unit.set & SW_EXEMPT_BIT);
 	return set & (place.set | rules->any_dir | SW_EXEMPT_BIT);
 }

@@ -360,6 +360,22 @@ struct sw_place {
 	__u32 owner; /* uid of the folder's owner: who makes sites uses his own quota */
 };
 
+/*
+ * Map `sketches`: which rows `units` and `places` may have, each by a bit of its cgroup id or inode.
+ * Most walks upwards meet none, and a bit costs a tenth of a look-up. Bits are set before their row
+ * comes, and last as long as the generation.
+ */
+#define SW_SKETCH_WORDS 1024
+struct sw_sketch {
+	__u64 bits[SW_SKETCH_WORDS];
+};
+
+static inline __u32 sw_sketch_bit(__u64 id)
+{
+	return id * 0x9e3779b97f4a7c15ULL >> 48;
+}
+_Static_assert(SW_SKETCH_WORDS * 64 == 1 << 16, "sw_sketch_bit() has 16 bits");
+
 struct sw_network {
 	__u32 prefix_len; /* bits, of the v4-mapped form: 96 + n for IPv4 */
 	__u8 addr[16];
@@ -474,7 +490,10 @@ struct sw_tag {
 	__u8 asked[16]; /* with SW_TAG_REDIRECTED: the address that connect() asked for */
 	char comm[SW_COMM_LEN]; /* of that task: the attacker's text */
 	__u8 heard;		/* SW_HEARD_* */
-	__u8 reserved[23];
+	__u8 opened;		/* its SYN was seen: */
+	__u8 pad[2];
+	__u32 client_first; /* TCP sequence number of the client's first byte */
+	__u8 reserved[16];
 };
 _Static_assert(sizeof(struct sw_tag) == 160, "sw_tag is carried by live sockets");
 
@@ -485,8 +504,8 @@ enum sw_reading {
 };
 
 /*
- * A session, from its SYN on: how far its two sides were read, and where its dialogue is. Both
- * sides may be read at once on two CPUs, hence the lock.
+ * A session, from its first payload on: how far its two sides were read, and where its dialogue is.
+ * Both sides may be read at once on two CPUs, hence the lock.
  */
 struct sw_session {
 	struct bpf_spin_lock lock;
@@ -517,16 +536,20 @@ struct sw_destination {
 	__u64 limit[SW_LIMITS];	     /* and of which limit that window was */
 };
 
-/* Sessions that were admitted, for cutting them. LRU: the arm holds those that were forgotten. */
-struct sw_live {
-	__u64 unit;
-	struct sw_dir dir;
+/*
+ * Who has, or had, sessions in another network namespace than the machine's, so that it is known
+ * where to cut them. LRU: the arm holds those that were forgotten.
+ */
+struct sw_abroad {
 	__u64 netns_cookie;
+	__u64 unit; /* this and the rest: as in sw_tag */
+	struct sw_dir dir;
 	__u32 uid;
 	__u32 flags; /* SW_TAG_UNIT, SW_TAG_DIR */
 	__u32 road;
 	__u32 pad;
 };
+_Static_assert(sizeof(struct sw_abroad) == 48, "sw_abroad is a key");
 
 /* ---- evidence: who called connect() to an SMTP port. Telemetry: no verdict depends on it ---- */
 

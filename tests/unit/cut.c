@@ -60,7 +60,7 @@ TEST(only_what_refuses_cuts)
 
 TEST(a_session_ends_with_the_block_of_its_user_its_unit_or_its_folder)
 {
-	struct sw_live session = { .uid = 1004, .unit = 7, .dir = { 9, 1, 0 } };
+	struct sw_tag session = { .uid = 1004, .unit = 7, .dir = { 9, 1, 0 } };
 	struct sw_subject subject[SW_LOCAL_KINDS];
 
 	CHECK_EQ(cut_subjects(&session, subject), 2);
@@ -76,7 +76,7 @@ TEST(a_session_ends_with_the_block_of_its_user_its_unit_or_its_folder)
 
 TEST(a_containers_session_is_no_users)
 {
-	struct sw_live session = { .uid = 1004, .unit = 7, .flags = SW_TAG_UNIT };
+	struct sw_tag session = { .uid = 1004, .unit = 7, .flags = SW_TAG_UNIT };
 	struct sw_subject subject[SW_LOCAL_KINDS];
 
 	CHECK_EQ(cut_subjects(&session, subject), 1);
