@@ -224,26 +224,17 @@ no_session() { [ -z "$(in_box ss -Htn state established 'dport = :25')" ]; }
 
 # another_tag: sockets carry 96 bytes of who knows what; what they did carry is in $LAB/bpf/tags
 another_tag() {
-	python3 - "$(pins)/tags" "$LAB/bpf/tags" <<-'END'
-		import ctypes, os, platform, struct, sys
-		bpf = {"x86_64": 321, "aarch64": 280, "ppc64le": 361, "s390x": 351, "riscv64": 280}[platform.machine()]
-		libc = ctypes.CDLL(None, use_errno=True)
-		def call(command, attributes):
-		    attributes = ctypes.create_string_buffer(attributes.ljust(144, b"\0"))
-		    fd = libc.syscall(bpf, command, attributes, 144)
-		    if fd < 0:
-		        sys.exit(os.strerror(ctypes.get_errno()))
-		    return fd
+	PYTHONPATH="$BATS_TEST_DIRNAME/clients" python3 -B - "$(pins)/tags" "$LAB/bpf/tags" <<-'END'
+		import os, sys
+		from raw_bpf import address, call, pack
 		names = b"\0int\0"
-		types = struct.pack("<IIII", 1, 1 << 24, 4, 1 << 24 | 32) + struct.pack("<IIIIII", 0, 3 << 24, 0, 1, 1, 24)
-		btf = struct.pack("<HBBIIIII", 0xeb9f, 1, 0, 24, 0, len(types), len(types), len(names)) + types + names
-		buffer = ctypes.create_string_buffer(btf, len(btf))
-		described = call(18, struct.pack("<QQII", ctypes.addressof(buffer), 0, len(btf), 0))
-		tags = call(0, struct.pack("<IIIII", 24, 4, 96, 0, 1) + b"\0" * 8 + b"tags".ljust(16, b"\0") +
-		            struct.pack("<IIII", 0, described, 1, 2))
+		types = pack("<IIII", 1, 1 << 24, 4, 1 << 24 | 32) + pack("<IIIIII", 0, 3 << 24, 0, 1, 1, 24)
+		btf = pack("<HBBIIIII", 0xeb9f, 1, 0, 24, 0, len(types), len(types), len(names)) + types + names
+		described = call(18, pack("<QQII", address(btf), 0, len(btf), 0))
+		tags = call(0, pack("<IIIII", 24, 4, 96, 0, 1), b"\0" * 8, b"tags".ljust(16, b"\0"),
+		            pack("<IIII", 0, described, 1, 2))
 		os.rename(sys.argv[1], sys.argv[2])
-		path = ctypes.create_string_buffer(sys.argv[1].encode())
-		call(6, struct.pack("<QI", ctypes.addressof(path), tags))
+		call(6, pack("<QI", address(sys.argv[1].encode()), tags))
 	END
 }
 

@@ -568,21 +568,13 @@ stand_again() { pinned links/connect4 && pinned uid_ledger && stands; }
 
 # first_on_egress IFINDEX: a TCX link of somebody else, before all that are there; bpftool cannot
 first_on_egress() {
-	in_box python3 - "$1" 3>&- <<-'END' &
-		import ctypes, os, platform, struct, sys, time
-		bpf = {"x86_64": 321, "aarch64": 280, "ppc64le": 361, "s390x": 351, "riscv64": 280}[platform.machine()]
-		libc = ctypes.CDLL(None, use_errno=True)
-		def call(command, attributes):
-		    attributes = ctypes.create_string_buffer(attributes.ljust(128, b"\0"))
-		    fd = libc.syscall(bpf, command, attributes, 128)
-		    if fd < 0:
-		        sys.exit(os.strerror(ctypes.get_errno()))
-		    return fd
+	PYTHONPATH="$BATS_TEST_DIRNAME/clients" in_box python3 -B - "$1" 3>&- <<-'END' &
+		import sys, time
+		from raw_bpf import address, call, pack
 		# r0 = TCX_NEXT; exit
-		code = ctypes.create_string_buffer(struct.pack("<BBhi", 0xb7, 0, 0, -1) + struct.pack("<BBhi", 0x95, 0, 0, 0))
-		license = ctypes.create_string_buffer(b"GPL")
-		program = call(5, struct.pack("<IIQQ", 3, 2, ctypes.addressof(code), ctypes.addressof(license)))
-		call(28, struct.pack("<IIII", program, int(sys.argv[1]), 47, 1 << 3))
+		code = pack("<BBhi", 0xb7, 0, 0, -1) + pack("<BBhi", 0x95, 0, 0, 0)
+		program = call(5, pack("<IIQQ", 3, 2, address(code), address(b"GPL")))
+		call(28, pack("<IIII", program, int(sys.argv[1]), 47, 1 << 3))
 		print("first", flush=True)
 		time.sleep(600)
 	END

@@ -11,8 +11,8 @@
  */
 int detach_all(const char *pin_dir);
 
-/* Removes the pins in a directory, and it; silently. Nothing below it, and no link of it is detached
- * that has another pin. */
+/* Removes the pins in a directory, and it; silently. Nothing below it, and no link of it is
+ * detached that has another pin. */
 void unpin_all(const char *dir);
 /* Removes the pins in it but for those to be kept. */
 void unpin_others(const char *dir, bool (*keep)(const char *name, const void *userdata),

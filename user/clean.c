@@ -44,6 +44,7 @@ static bool harmless(uint32_t c)
 	} harm[] = {
 		{ 0x00, 0x1f },	    /* controls */
 		{ 0x7f, 0x9f },	    /* DEL and the second set of controls */
+		{ 0x061c, 0x061c }, /* the Arabic mark of direction */
 		{ 0x200b, 0x200f }, /* without width, and marks of direction */
 		{ 0x2028, 0x202e }, /* separators, embeddings, overrides */
 		{ 0x2060, 0x206f }, { 0xfeff, 0xfeff }, { 0xfff9, 0xfffb }, { 0xe0000, 0xe007f },

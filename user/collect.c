@@ -52,7 +52,7 @@ struct collect {
 	struct inquest *inquest;
 	int evidence; /* the map */
 	char origin[PROOF_ORIGIN_LEN];
-	struct evidence_walk walk;
+	struct pinned_walk walk;
 	struct seen *seen;
 	struct sw_evidence_key fresh[FRESH];
 	size_t n_fresh;
@@ -259,7 +259,7 @@ static int keep_key(struct collect *collect, const struct sw_evidence_key *key)
 		r = keep(collect, &row[i], ledger.noted, i ? 1 : stand_for - (n - 1));
 		if (r < 0)
 			break;
-		inquest_ask(collect->inquest, &row[i].record);
+		inquest_ask(collect->inquest, &row[i].key, &row[i].record);
 		listen_to(collect, &row[i]);
 	}
 	if (r == 0) {

@@ -14,9 +14,9 @@
 #include "evidence.h"
 #include "path.h"
 #include "scope.h"
-#include "scripts.h"
 
 #define PARENTS 16
+#define FOLDER_NS NS_PER_SECOND
 #define ENVIRONMENT_LEN (256 << 10)
 #define NS_PER_SECOND 1000000000ULL
 
@@ -175,6 +175,13 @@ static void add_scope(struct json_object *to, int process)
 
 /* ---- the folder ---- */
 
+/* As sure as it is that this is the folder of the evidence. */
+enum likeness {
+	OTHER,
+	ALIKE, /* its path ends like what is known of the path */
+	SAME,  /* its numbers are, or its whole path */
+};
+
 /* stat(2) does not tell the kernel's numbers on every filesystem: then they differ. */
 static bool is_folder(int folder, const struct sw_dir *dir)
 {
@@ -184,25 +191,29 @@ static bool is_folder(int folder, const struct sw_dir *dir)
 	       (major(st.st_dev) << 20 | minor(st.st_dev)) == dir->device;
 }
 
-static bool ends_like(const char *path, const struct sw_path *known)
+static enum likeness path_likeness(const char *path, const struct sw_path *known)
 {
 	char text[PATH_TEXT_LEN];
 	const char *tail = text;
 	size_t length;
 
 	if (path_text(known, 0, text, sizeof(text)) < 0)
-		return false;
+		return OTHER;
 	if (!(known->flags & SW_PATH_TRUNCATED))
-		return strcmp(path, text) == 0;
+		return strcmp(path, text) == 0 ? SAME : OTHER;
 	tail = strchr(text, '/');
 	length = tail ? strlen(tail) : 0;
 	return length > 1 && strlen(path) > length &&
-	       strcmp(path + strlen(path) - length, tail) == 0;
+			       strcmp(path + strlen(path) - length, tail) == 0
+		       ? ALIKE
+		       : OTHER;
 }
 
 /* The folder that it works in now, if that is still the one of the evidence; -1: it is not. */
-static int open_cwd(int process, const struct sw_evidence *record, char path[static PATH_MAX])
+static int open_cwd(int process, const struct sw_evidence *record, char path[static PATH_MAX],
+		    enum likeness *ret)
 {
+	enum likeness likeness;
 	_cleanup_close_ int folder = -1;
 	ssize_t length = readlinkat(process, "cwd", path, PATH_MAX - 1);
 
@@ -210,8 +221,11 @@ static int open_cwd(int process, const struct sw_evidence *record, char path[sta
 	folder = openat(process, "cwd", O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC);
 	if (folder < 0 || length <= 0)
 		return -1;
-	if (!is_folder(folder, &record->cwd) && !ends_like(path, &record->cwd_path))
+	likeness = is_folder(folder, &record->cwd) ? SAME : path_likeness(path, &record->cwd_path);
+	if (likeness == OTHER)
 		return -1;
+
+	*ret = likeness;
 	return take_fd(&folder);
 }
 
@@ -237,55 +251,80 @@ static void add_calls(struct json_object *to, const struct script *script)
 	json_object_object_add(to, "calls", list);
 }
 
-/* What runs no scripts was called by none of them. */
+/* What runs no scripts was called by none, and a folder that is only alike has none to tell of. */
 static void add_guess(struct json_object *to, struct json_object *candidates,
-		      const struct sw_evidence *record)
+		      const struct sw_evidence *record, enum likeness likeness)
 {
 	struct json_object *first = json_object_array_get_idx(candidates, 0);
 
-	if (first && evidence_interprets(record))
+	if (first && likeness == SAME && evidence_interprets(record))
 		add_text(to, "guess",
 			 json_object_get_string(json_object_object_get(first, "path")));
 }
 
-static void add_candidates(struct json_object *to, int folder, const char *path,
-			   const struct sw_evidence *record)
+/* NULL: there are too many folders already. */
+static const struct culprit_folder *search(struct culprit_folders *folders, int folder)
+{
+	struct culprit_folder *at = folders->folder, *end = at + folders->n;
+	struct stat st;
+
+	if (fstat(folder, &st) < 0)
+		return NULL;
+	while (at < end && (at->inode != st.st_ino || at->device != st.st_dev))
+		at++;
+	if (at < end)
+		return at;
+	if (folders->n == CULPRIT_FOLDERS)
+		return NULL;
+	folders->n++;
+	*at = (struct culprit_folder){ .device = st.st_dev, .inode = st.st_ino };
+	at->n = scripts_find(folder, FOLDER_NS, at->script);
+	return at;
+}
+
+static void add_candidates(struct json_object *to, const struct culprit_folder *folder,
+			   const char *path, const struct sw_evidence *record,
+			   enum likeness likeness)
 {
 	struct json_object *list = json_object_new_array(), *candidate;
-	struct script script[SCRIPTS];
 	char full[PATH_MAX + SCRIPT_PATH_LEN];
-	size_t i, n = scripts_find(folder, script);
+	struct script script;
+	size_t i;
 
-	for (i = 0; i < n; i++) {
-		snprintf(full, sizeof(full), "%s/%s", strcmp(path, "/") ? path : "",
-			 script[i].path);
+	for (i = 0; i < folder->n; i++) {
+		script = folder->script[i];
+		snprintf(full, sizeof(full), "%s/%s", strcmp(path, "/") ? path : "", script.path);
 		candidate = json_object_new_object();
 		add_text(candidate, "path", full);
 		json_object_object_add(candidate, "changed",
-				       json_object_new_int64(script[i].changed_s));
-		add_calls(candidate, &script[i]);
+				       json_object_new_int64(script.changed_s));
+		add_calls(candidate, &script);
 		json_object_array_add(list, candidate);
 	}
-	add_guess(to, list, record);
+	add_guess(to, list, record, likeness);
 	json_object_object_add(to, "candidates", list);
 }
 
-static void add_folder(struct json_object *to, int process, const struct sw_evidence *record)
+static void add_folder(struct json_object *to, int process, const struct sw_evidence *record,
+		       struct culprit_folders *folders)
 {
+	const struct culprit_folder *searched;
+	enum likeness likeness = SAME;
 	_cleanup_close_ int folder = -1;
 	char path[PATH_MAX];
 
 	if (process >= 0)
-		folder = open_cwd(process, record, path);
-	if (folder >= 0 && (record->cwd_path.flags & SW_PATH_TRUNCATED))
+		folder = open_cwd(process, record, path, &likeness);
+	if (folder >= 0 && likeness == SAME && (record->cwd_path.flags & SW_PATH_TRUNCATED))
 		add_text(to, "cwd", path);
 	if (folder < 0)
 		folder = open_by_path(record, path);
-	if (folder >= 0)
-		add_candidates(to, folder, path, record);
+	searched = folder >= 0 ? search(folders, folder) : NULL;
+	if (searched)
+		add_candidates(to, searched, path, record, likeness);
 }
 
-struct json_object *culprit_look(const struct sw_evidence *record)
+struct json_object *culprit_look(const struct sw_evidence *record, struct culprit_folders *folders)
 {
 	struct json_object *found = json_object_new_object();
 	_cleanup_close_ int process = -1;
@@ -300,6 +339,6 @@ struct json_object *culprit_look(const struct sw_evidence *record)
 		add_scope(found, process);
 		add_script(found, process);
 	}
-	add_folder(found, process, record);
+	add_folder(found, process, record, folders);
 	return found;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * smtpwalld's life: it puts the gate up, then keeps it as the configuration and the machine
- * change. It is never between an attempt and its refusal. Nothing in its loop waits for
- * somebody else, but for one thing: while a configuration is loaded the names of users and groups
- * are looked up, as their databases please. Names of hosts it waits for two seconds; those that come
+ * change. It is never between an attempt and its refusal. Nothing in its loop waits for somebody
+ * else, but for one thing: while a configuration is loaded the names of users and groups are
+ * looked up, as their databases please. Names of hosts it waits for two seconds; those that come
  * later are taken then.
  */
 #ifndef SMTPWALL_DAEMON_H

@@ -31,7 +31,8 @@ static const struct {
 	[SW_EVENT_WOULD_REFUSE] = { "would_refuse", "would be refused", LOG_NOTICE },
 	[SW_EVENT_REDIRECT] = { "redirect", "redirected", LOG_NOTICE },
 	[SW_EVENT_GUARD] = { "guard",
-			     "NOT blocked, because max_blocks_per_hour is reached (is a policy wrong?)",
+			     "NOT blocked, because max_blocks_per_hour is reached (is a policy "
+			     "wrong?)",
 			     LOG_ALERT },
 };
 
@@ -215,7 +216,9 @@ int events_start(sd_event *loop, struct kernel *kernel, struct teller *teller, s
 
 	if (!events)
 		return -ENOMEM;
-	*events = (struct events){ .kernel = kernel, .teller = teller, .sweep = sweep, .collect = collect };
+	*events = (struct events){
+		.kernel = kernel, .teller = teller, .sweep = sweep, .collect = collect
+	};
 	r = sd_event_add_io(loop, &events->source, kernel_events_fd(kernel), EPOLLIN, on_ring,
 			    events);
 	if (r < 0) {

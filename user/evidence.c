@@ -14,24 +14,8 @@
 
 int evidence_open(const char *pin_dir, int *ret_fd)
 {
-	struct bpf_map_info info = {};
-	__u32 size = sizeof(info);
-	_cleanup_close_ int fd = -1;
-	char path[PATH_MAX];
-
-	if (snprintf(path, sizeof(path), "%s/evidence", pin_dir) >= (int)sizeof(path))
-		return -ENAMETOOLONG;
-	fd = bpf_obj_get(path);
-	if (fd < 0)
-		return -errno;
-	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
-		return -errno;
-	if (info.key_size != sizeof(struct sw_evidence_key) ||
-	    info.value_size != sizeof(struct sw_evidence))
-		return -EPROTO;
-
-	*ret_fd = take_fd(&fd);
-	return 0;
+	return pinned_map(pin_dir, "evidence", sizeof(struct sw_evidence_key),
+			  sizeof(struct sw_evidence), ret_fd);
 }
 
 /* ---- one key ---- */
@@ -82,68 +66,29 @@ int evidence_of_key(int fd, const struct sw_evidence_key *key,
 
 /* ---- all of them ---- */
 
-struct batch {
-	struct sw_evidence_key *key;
-	struct sw_evidence *record;
-	__u32 room;
-};
-
-static void batch_free(struct batch *batch)
-{
-	free(batch->key);
-	free(batch->record);
-}
-
-static int batch_room(struct batch *batch, __u32 room)
-{
-	batch_free(batch);
-	batch->key = calloc(room, sizeof(*batch->key));
-	batch->record = calloc(room, sizeof(*batch->record));
-	batch->room = room;
-	return batch->key && batch->record ? 0 : -ENOMEM;
-}
-
-/* 1: it was the last. */
-static int batch_read(int fd, struct evidence_walk *walk, struct batch *batch, __u32 *ret_n)
-{
-	LIBBPF_OPTS(bpf_map_batch_opts, opts);
-	uint64_t next = 0;
-	int r;
-
-	for (;;) {
-		*ret_n = batch->room;
-		r = bpf_map_lookup_batch(fd, walk->begun ? &walk->token : NULL, &next, batch->key,
-					 batch->record, ret_n, &opts);
-		if (r == 0 || errno != ENOSPC)
-			break;
-		r = batch_room(batch, 2 * batch->room); /* one hash bucket holds more */
-		if (r < 0)
-			return r;
-	}
-	if (r < 0 && errno != ENOENT)
-		return -errno;
-	walk->token = next;
-	walk->begun = r == 0;
-	return r < 0;
-}
-
-int evidence_step(int fd, struct evidence_walk *walk, size_t most,
+int evidence_step(int fd, struct pinned_walk *walk, size_t most,
 		  void (*each)(const struct sw_evidence_key *key, const struct sw_evidence *record,
 			       void *userdata),
 		  void *userdata)
 {
-	_cleanup_(batch_free) struct batch batch = {};
+	_cleanup_(pinned_batch_clear) struct pinned_batch batch = {};
+	const struct sw_evidence_key *key;
+	const struct sw_evidence *record;
 	size_t seen = 0;
-	__u32 i, n;
+	uint32_t i, n;
 	int r;
 
-	r = batch_room(&batch, BATCH);
+	r = pinned_batch_new(sizeof(*key), sizeof(*record), BATCH, &batch);
 	while (r == 0 && seen < most) {
-		r = batch_read(fd, walk, &batch, &n);
-		for (i = 0; r >= 0 && i < n; i++)
-			if (batch.record[i].id)
-				each(&batch.key[i], &batch.record[i], userdata);
-		seen += r < 0 ? 0 : n;
+		r = pinned_read(fd, walk, &batch, &n);
+		if (r < 0)
+			return r;
+		key = (const void *)batch.keys;
+		record = (const void *)batch.values;
+		for (i = 0; i < n; i++)
+			if (record[i].id)
+				each(&key[i], &record[i], userdata);
+		seen += n;
 	}
 	return r;
 }
@@ -191,7 +136,7 @@ static size_t only_whole(int fd, struct evidence_row *row, size_t n)
 
 int evidence_all(int fd, struct evidence_row **ret, size_t *ret_n)
 {
-	struct evidence_walk walk = {};
+	struct pinned_walk walk = {};
 	struct rows rows = {};
 	int r = evidence_step(fd, &walk, SIZE_MAX, rows_add, &rows);
 

@@ -13,6 +13,8 @@
 
 #include <smtpwall/abi.h>
 
+#include "pinned.h"
+
 /* Why a record was kept; one may be all of them. */
 #define EVIDENCE_LAST (1u << 0)	 /* among the last ones */
 #define EVIDENCE_FIRST (1u << 1) /* the first of the window that runs */
@@ -33,11 +35,7 @@ int evidence_of_key(int fd, const struct sw_evidence_key *key,
 		    struct evidence_row ret[static SW_EVIDENCE_SLOTS], size_t *ret_n);
 
 /* A walk through the map in steps of about `most` records. 1: it has come to the end. */
-struct evidence_walk {
-	uint64_t token;
-	bool begun;
-};
-int evidence_step(int fd, struct evidence_walk *walk, size_t most,
+int evidence_step(int fd, struct pinned_walk *walk, size_t most,
 		  void (*each)(const struct sw_evidence_key *key, const struct sw_evidence *record,
 			       void *userdata),
 		  void *userdata);
@@ -56,7 +54,7 @@ void evidence_terminate(struct sw_evidence *record);
 const char *evidence_argument(const struct sw_evidence *record, const char *before);
 /* The script that an interpreter was called with, as its arguments say; false: none. */
 bool evidence_script(const struct sw_evidence *record, char ret[static PATH_MAX]);
-/* Does its executable run other people's scripts: an interpreter, or a server that has one in it? */
+/* Does its executable run other people's scripts: an interpreter, or a server with one in it? */
 bool evidence_interprets(const struct sw_evidence *record);
 /* "admitted", "refused" … */
 const char *evidence_verdict(const struct sw_evidence *record);

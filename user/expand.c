@@ -25,7 +25,7 @@ struct folder {
 /* What one user's folders have cost. */
 struct bill {
 	__u32 uid;
-	unsigned int looks, places;
+	unsigned int looks, places, seeks;
 };
 
 struct expansion {
@@ -34,8 +34,8 @@ struct expansion {
 	struct place_row *row; /* by dir, of those that have one */
 	size_t n_rows;
 	void *bills; /* a tree of struct bill */
-	bool full, greedy;
-	__u32 greedy_uid;
+	bool full, greedy, wide;
+	__u32 greedy_uid, wide_uid;
 };
 
 struct walk {
@@ -125,11 +125,29 @@ static bool looks_too_much(struct walk *w, const struct here *here)
 	return bill && ++bill->looks > LOOKS_AT_USER && is_greedy(w, here->owner);
 }
 
+/* Of a folder that a user can have made; NULL: root did. */
+static struct bill *bill_of_maker(struct walk *w, const struct here *here)
+{
+	return here->among_roots || !here->owner ? NULL : bill_of(w, here->owner);
+}
+
 static bool has_too_many(struct walk *w, const struct here *here)
 {
-	struct bill *bill = here->among_roots || !here->owner ? NULL : bill_of(w, here->owner);
+	struct bill *bill = bill_of_maker(w, here);
 
 	return bill && ++bill->places > PLACES_OF_USER && is_greedy(w, here->owner);
+}
+
+static void seek(struct walk *w, const struct here *here, const char *part)
+{
+	struct bill *bill = bill_of_maker(w, here);
+
+	if (bill && ++bill->seeks > SEEKS_AT_USER) {
+		w->into->wide = true;
+		w->into->wide_uid = here->owner;
+		return;
+	}
+	w->by->seek(here->fd, here->path, w->glob, part, w->by->userdata);
 }
 
 /* ---- going from folder to folder ---- */
@@ -347,7 +365,7 @@ static void walk(struct walk *w, const struct here *here, const char *rest)
 	rest++;
 	if (!part_copy(rest, name))
 		return;
-	w->by->seek(here->fd, here->path, w->glob, rest, w->by->userdata);
+	seek(w, here, rest);
 	if (strpbrk(name, "*?["))
 		go_where_it_matches(w, here, rest, rest + part_length(rest));
 	else
@@ -416,7 +434,7 @@ static size_t unite(struct place_row *row, size_t n)
 	return united;
 }
 
-/* Sorts what is behind the first `sorted`, which are: a few that come to many cost no sort of all. */
+/* Sorts what is behind the first `sorted`, which are: a few that come to many cost little. */
 static int sort_in(void *all, size_t sorted, size_t n, size_t size,
 		   int (*order)(const void *a, const void *b))
 {
@@ -587,4 +605,10 @@ bool expansion_is_greedy(const struct expansion *expansion, __u32 *ret_uid)
 {
 	*ret_uid = expansion->greedy_uid;
 	return expansion->greedy;
+}
+
+bool expansion_is_wide(const struct expansion *expansion, __u32 *ret_uid)
+{
+	*ret_uid = expansion->wide_uid;
+	return expansion->wide;
 }

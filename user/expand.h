@@ -17,6 +17,7 @@
 #define PLACES_MOST 131072   /* rows of a map `places` */
 #define PLACES_OF_USER 8192  /* folders of one user in folders that root does not rule */
 #define LOOKS_AT_USER 262144 /* names looked at in folders of one user */
+#define SEEKS_AT_USER 1024   /* folders of one user, likewise, in which names are sought */
 
 /* Who helps. Nobody but this thread calls; what hangs here is a filesystem. */
 struct expander {
@@ -24,7 +25,8 @@ struct expander {
 	int (*identify)(int fd, struct sw_dir *ret, void *userdata);
 	/*
 	 * In this folder names are looked for that match `part`: the glob from there on, of which
-	 * what is before the next slash counts. Told before they are.
+	 * what is before the next slash counts. Told before they are, but of one user's folders
+	 * only of the first SEEKS_AT_USER: in the others they are looked for all the same.
 	 */
 	void (*seek)(int fd, const char *path, const struct glob *glob, const char *part,
 		     void *userdata);
@@ -49,6 +51,8 @@ int expansion_rows(struct expansion *expansion, struct place_row **ret, size_t *
 bool expansion_is_full(const struct expansion *expansion);
 /* Somebody has more than he may. */
 bool expansion_is_greedy(const struct expansion *expansion, __u32 *ret_uid);
+/* Of somebody's folders not all were told of. */
+bool expansion_is_wide(const struct expansion *expansion, __u32 *ret_uid);
 
 int place_row_order(const void *a, const void *b);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Folders and units come and go, and who makes them may make many: rows that nobody used for a week
- * are forgotten, or for an hour where room is scarce; with them their name and evidence. Users stay.
+ * Folders and units come and go, and who makes them may make many: rows that nobody used for a
+ * week are forgotten, or for an hour where room is scarce; with them their name and evidence.
+ * Users stay.
  */
 #ifndef SMTPWALL_FORGET_H
 #define SMTPWALL_FORGET_H

@@ -111,7 +111,8 @@ int attach_cgroup(struct kernel *kernel, size_t hook);
 /* ---- rules.c ---- */
 
 /* Blocks of the policies in force before are adapted to those in force now. Under the lock. */
-int adapt_blocks(struct kernel *kernel, const struct sw_rules *rules, const struct sw_rules *before);
+int adapt_blocks(struct kernel *kernel, const struct sw_rules *rules,
+		 const struct sw_rules *before);
 
 /* ---- wires.c ---- */
 

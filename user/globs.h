@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Globs of cgroups ("docker-*.scope", "/machine.slice/web-*") and of folders: what may be written, who
- * wrote it, what it matches. `*` never crosses a slash, and a backslash is one: systemd has them in
- * names. Pure.
+ * Globs of cgroups ("docker-*.scope", "/machine.slice/web-*") and of folders: what may be written,
+ * who wrote it, what it matches. `*` never crosses a slash, and a backslash is one: systemd has
+ * them in names. Pure.
  */
 #ifndef SMTPWALL_GLOBS_H
 #define SMTPWALL_GLOBS_H

@@ -15,7 +15,7 @@
 struct event_record {
 	int64_t id;
 	int64_t time_ms;      /* since 1970, UTC */
-	const char *event;    /* warn block unblock allow refuse would_refuse start stop attach lost reload mode … */
+	const char *event;    /* "warn", "block", "refuse", "attach" … */
 	const char *subject;  /* "uid:1004" or NULL */
 	const char *name;     /* "alice" or NULL */
 	const char *policy;
@@ -37,8 +37,8 @@ struct event_record {
 struct history;
 struct sqlite3;
 
-/* -ENOENT: nothing was written yet. What cannot be read is renamed, told, and begun anew if `write`;
- * else -EBADMSG, -EPROTO: of another version. */
+/* -ENOENT: nothing was written yet. What cannot be read is renamed, told, and begun anew if
+ * `write`; else -EBADMSG, -EPROTO: of another version. */
 int history_open(const char *state_dir, bool write, struct history **ret);
 /* For a command that changes a little of what the daemon has begun; -ENOENT, -EPROTO as above. */
 int history_edit(const char *state_dir, struct history **ret);

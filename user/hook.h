@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Pins under another name first: at each moment something is pinned there, the old, then the new. */
+/* Pins under another name first: at each moment something is pinned there, old or new. */
 int pin_over(int fd, const char *pin);
 
 /* The cgroup hooks: programs, their places, their pins. */

@@ -12,14 +12,14 @@
 
 #include <smtpwall/abi.h>
 
-/* Asks for all of them at once, and waits at most so long for the answers. Negative errno: -ENOMEM. */
+/* Asks for all of them at once, and waits at most so long for the answers. -ENOMEM. */
 int hosts_ask(const char *const *name, size_t n, unsigned int wait_ms);
 /* Asks again for those that have no address; does not wait. */
 void hosts_ask_again(void);
 /* Have answers come that change what is known? */
 bool hosts_news(void);
 
-/* What is known of a host. n 0: no address, and why. Lives until the next call of another function. */
+/* What is known of a host. n 0: no address, and why. Until the next call of another function. */
 struct host_answer {
 	const struct sw_ip *address;
 	size_t n;

@@ -119,8 +119,9 @@ static int retire_next(struct idle *idle, uint64_t now_ns)
 
 	if (idle->addresses)
 		return maps_address_retire(idle->maps, &idle->address[i].subject, idle->since_ns);
-	return idle->windows[i].idle ?
-		       maps_windows_retire(idle->maps, &idle->windows[i], now_ns) : 0;
+	if (!idle->windows[i].idle)
+		return 0;
+	return maps_windows_retire(idle->maps, &idle->windows[i], now_ns);
 }
 
 int idle_retire(struct idle *idle, uint64_t now_ns)

@@ -17,17 +17,27 @@
 #include "culprit.h"
 #include "log.h"
 
-#define QUEUE 64
+#define ROUND CULPRIT_FOLDERS
+#define WAITING 64
+#define OF_KEY 8       /* in the queue */
+#define OF_KEY_ROUND 2 /* in one round */
 #define LINE_MOST (256 << 10)
-#define PATIENCE_USEC 5000000ULL /* with all that one process looks at */
+#define PATIENCE_USEC 3000000ULL /* with one question: a folder alone may take a second */
 #define NICE 10
+
+struct question {
+	struct sw_evidence_key key;
+	struct sw_evidence record;
+};
 
 struct inquest {
 	sd_event *loop;
 	void (*found)(const char *json, void *userdata);
 	void *userdata;
-	struct sw_evidence queue[QUEUE];
+	struct question queue[ROUND + WAITING];
 	size_t n;
+	size_t round;	 /* of them, the first, the one that runs was asked */
+	size_t answered; /* of these, one after the other */
 	/* The one that runs; 0: none. */
 	pid_t pid;
 	int fd;
@@ -73,13 +83,14 @@ static void tell_line(int fd, const char *text)
 
 __attribute__((__noreturn__)) static void look_at_all(const struct inquest *inquest, int fd)
 {
+	struct culprit_folders *folders = calloc(1, sizeof(*folders));
 	struct json_object *found;
 	size_t i;
 
 	only_look();
-	fd = keep_only(fd);
-	for (i = 0; fd >= 0 && i < inquest->n; i++) {
-		found = culprit_look(&inquest->queue[i]);
+	fd = folders ? keep_only(fd) : -ENOMEM;
+	for (i = 0; fd >= 0 && i < inquest->round; i++) {
+		found = culprit_look(&inquest->queue[i].record, folders);
 		if (!found)
 			break;
 		tell_line(fd,
@@ -89,6 +100,54 @@ __attribute__((__noreturn__)) static void look_at_all(const struct inquest *inqu
 		json_object_put(found);
 	}
 	_exit(EXIT_SUCCESS);
+}
+
+/* ---- the queue ---- */
+
+static bool same_key(const struct question *a, const struct question *b)
+{
+	return memcmp(&a->key, &b->key, sizeof(a->key)) == 0;
+}
+
+/* How many of the first `n` are of the same key. */
+static size_t of_key(const struct inquest *inquest, const struct question *question, size_t n)
+{
+	size_t i, of = 0;
+
+	for (i = 0; i < n; i++)
+		of += same_key(&inquest->queue[i], question);
+	return of;
+}
+
+/* Brings to the front, in their order, what is to be asked now. */
+static void choose_round(struct inquest *inquest)
+{
+	struct question *queue = inquest->queue, chosen;
+	size_t i, n = 0;
+
+	for (i = 0; i < inquest->n && n < ROUND; i++) {
+		if (of_key(inquest, &queue[i], n) == OF_KEY_ROUND)
+			continue;
+		chosen = queue[i];
+		memmove(&queue[n + 1], &queue[n], (i - n) * sizeof(*queue));
+		queue[n++] = chosen;
+	}
+	inquest->round = n;
+	inquest->answered = 0;
+}
+
+/* At what it did not answer it hung, or worse: its key loses this round, the others go on. */
+static void end_round(struct inquest *inquest)
+{
+	struct question *queue = inquest->queue;
+	size_t i, n = 0, hung = inquest->answered;
+	struct question culprit = queue[hung];
+
+	for (i = hung; i < inquest->n; i++)
+		if (i >= inquest->round || !same_key(&queue[i], &culprit))
+			queue[n++] = queue[i];
+	inquest->n = n;
+	inquest->round = inquest->answered = 0;
 }
 
 /* ---- in the daemon ---- */
@@ -111,6 +170,8 @@ static void take_lines(struct inquest *inquest)
 	while ((end = memchr(start, '\n', inquest->line + inquest->length - start))) {
 		*end = '\0';
 		inquest->found(start, inquest->userdata);
+		inquest->answered += inquest->answered < inquest->round;
+		sd_event_source_set_time_relative(inquest->late, PATIENCE_USEC);
 		start = end + 1;
 	}
 	inquest->length -= start - inquest->line;
@@ -152,6 +213,7 @@ static int on_end(sd_event_source *source, const siginfo_t *info, void *userdata
 	(void)source, (void)info;
 	take(inquest);
 	forget(inquest);
+	end_round(inquest);
 	inquest_go(inquest);
 	return 0;
 }
@@ -214,20 +276,26 @@ void inquest_go(struct inquest *inquest)
 
 	if (inquest->pid || inquest->n == 0)
 		return;
+	choose_round(inquest);
 	r = start(inquest);
-	inquest->n = 0;
-	if (r < 0)
+	if (r < 0) {
 		end_at_once(inquest);
+		inquest->n = 0;
+	}
 	if (r < 0 && !inquest->complained)
 		log_errno(r, "cannot look at the processes that evidence is about (the evidence "
 			     "itself is kept)");
 	inquest->complained = r < 0;
 }
 
-void inquest_ask(struct inquest *inquest, const struct sw_evidence *record)
+void inquest_ask(struct inquest *inquest, const struct sw_evidence_key *key,
+		 const struct sw_evidence *record)
 {
-	if (inquest->n < QUEUE)
-		inquest->queue[inquest->n++] = *record;
+	const struct question question = { *key, *record };
+
+	if (inquest->n - inquest->round < WAITING &&
+	    of_key(inquest, &question, inquest->n) < OF_KEY)
+		inquest->queue[inquest->n++] = question;
 }
 
 int inquest_new(sd_event *loop, void (*found)(const char *json, void *userdata), void *userdata,

@@ -15,10 +15,11 @@
 #include <smtpwall/window.h>
 
 #include "cleanup.h"
+#include "pinned.h"
 
 #define NS_PER_SECOND 1000000000ULL
 #define LOCK_PATIENCE_NS (5 * NS_PER_SECOND)
-#define BATCH 1024	  /* rows read at a time; doubled while a hash bucket holds more */
+#define BATCH 1024	  /* rows read at a time */
 #define READ_ATTEMPTS 100 /* of a rule set, while generations change under us */
 
 enum map {
@@ -248,45 +249,20 @@ static struct sw_windows_key windows_key(const struct sw_subject *subject, __u32
 
 /* ---- opening ---- */
 
-static int open_map(const char *pin_dir, enum map map, int *ret_fd)
-{
-	char path[PATH_MAX];
-	struct bpf_map_info info = {};
-	__u32 size = sizeof(info);
-	_cleanup_close_ int fd = -1;
-
-	if (snprintf(path, sizeof(path), "%s/%s", pin_dir, kinds_of_map[map].name) >=
-	    (int)sizeof(path))
-		return -ENAMETOOLONG;
-	fd = bpf_obj_get(path);
-	if (fd < 0)
-		return -errno;
-	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
-		return -errno;
-	if (info.key_size != kinds_of_map[map].key_size ||
-	    info.value_size != kinds_of_map[map].value_size)
-		return -EPROTO;
-
-	*ret_fd = take_fd(&fd);
-	return 0;
-}
-
 int maps_abi(const char *pin_dir, uint32_t *ret)
 {
-	char path[PATH_MAX];
 	struct bpf_map_info info = {};
 	__u32 size = sizeof(info), zero = 0;
 	_cleanup_close_ int fd = -1;
 	_cleanup_free_ void *value = NULL;
+	int r;
 
-	if (snprintf(path, sizeof(path), "%s/control", pin_dir) >= (int)sizeof(path))
-		return -ENAMETOOLONG;
-	fd = bpf_obj_get(path);
-	if (fd < 0)
-		return -errno;
+	r = pinned_map(pin_dir, kinds_of_map[MAP_CONTROL].name, sizeof(zero), 0, &fd);
+	if (r < 0)
+		return r;
 	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
 		return -errno;
-	if (info.key_size != sizeof(zero) || info.value_size < sizeof(*ret))
+	if (info.value_size < sizeof(*ret))
 		return -EPROTO;
 	value = calloc(1, info.value_size);
 	if (!value)
@@ -295,21 +271,6 @@ int maps_abi(const char *pin_dir, uint32_t *ret)
 		return -errno;
 
 	memcpy(ret, value, sizeof(*ret)); /* the first member, in every version */
-	return 0;
-}
-
-static int open_program(const char *pin_dir, const char *pin, int *ret_fd)
-{
-	char path[PATH_MAX];
-	int fd;
-
-	if (snprintf(path, sizeof(path), "%s/%s", pin_dir, pin) >= (int)sizeof(path))
-		return -ENAMETOOLONG;
-	fd = bpf_obj_get(path);
-	if (fd < 0)
-		return -errno;
-
-	*ret_fd = fd;
 	return 0;
 }
 
@@ -325,12 +286,13 @@ static int open_pins(struct maps *maps, const char *pin_dir)
 	if (maps->links < 0)
 		return -errno;
 	for (i = 0; i < MAPS; i++) {
-		r = open_map(pin_dir, i, &maps->fd[i]);
+		r = pinned_map(pin_dir, kinds_of_map[i].name, kinds_of_map[i].key_size,
+			       kinds_of_map[i].value_size, &maps->fd[i]);
 		if (r < 0)
 			return r;
 	}
-	r = open_program(pin_dir, SW_PIN_RETIRE, &maps->retire);
-	return r < 0 ? r : open_program(pin_dir, SW_PIN_WHERE, &maps->where);
+	r = pinned_open(pin_dir, SW_PIN_RETIRE, &maps->retire);
+	return r < 0 ? r : pinned_open(pin_dir, SW_PIN_WHERE, &maps->where);
 }
 
 int maps_open(const char *pin_dir, struct maps **ret)
@@ -624,38 +586,15 @@ static int each_by_key(struct maps *maps, enum map map, each_fn each, void *user
 	return errno == ENOENT ? 0 : -errno;
 }
 
-struct batch {
-	__u32 room; /* rows */
-	char *keys;
-	char *values;
-};
-
-static void batch_free(struct batch *b)
+static int batch_hand_out(const struct pinned_batch *b, __u32 n, each_fn each, void *userdata)
 {
-	free(b->keys);
-	free(b->values);
-}
-
-static int batch_room(struct batch *b, enum map map, __u32 room)
-{
-	batch_free(b);
-	b->keys = calloc(room, kinds_of_map[map].key_size);
-	b->values = calloc(room, kinds_of_map[map].value_size);
-	b->room = room;
-	return b->keys && b->values ? 0 : -ENOMEM;
-}
-
-static int batch_hand_out(const struct batch *b, enum map map, __u32 n, each_fn each,
-			  void *userdata)
-{
-	size_t key_size = kinds_of_map[map].key_size;
 	union key key;
 	__u32 i;
 	int r;
 
 	for (i = 0; i < n; i++) {
-		memcpy(&key, b->keys + i * key_size, key_size);
-		r = each(&key, b->values + (size_t)i * kinds_of_map[map].value_size, userdata);
+		memcpy(&key, b->keys + (size_t)i * b->key_size, b->key_size);
+		r = each(&key, b->values + (size_t)i * b->value_size, userdata);
 		if (r < 0)
 			return r;
 	}
@@ -665,28 +604,19 @@ static int batch_hand_out(const struct batch *b, enum map map, __u32 n, each_fn 
 /* -EOPNOTSUPP: nothing was handed out and this map cannot be read in batches. */
 static int each_by_batch(struct maps *maps, enum map map, each_fn each, void *userdata)
 {
-	_cleanup_(batch_free) struct batch b = {};
-	LIBBPF_OPTS(bpf_map_batch_opts, opts);
-	__u32 at, next, n;
-	bool begun = false;
-	int r, error = 0;
+	_cleanup_(pinned_batch_clear) struct pinned_batch b = {};
+	struct pinned_walk walk = {};
+	bool last = false;
+	__u32 n;
+	int r;
 
-	r = batch_room(&b, map, BATCH);
-	while (r == 0 && error != ENOENT) {
-		n = b.room;
-		error = bpf_map_lookup_batch(maps->fd[map], begun ? &at : NULL, &next, b.keys,
-					     b.values, &n, &opts) < 0
-				? errno
-				: 0;
-		if (error == ENOSPC) { /* one bucket holds more than `room`: again from `at` */
-			r = batch_room(&b, map, b.room * 2);
-			continue;
-		}
-		if (error && error != ENOENT)
-			return begun ? -error : -EOPNOTSUPP;
-		r = batch_hand_out(&b, map, n, each, userdata);
-		at = next;
-		begun = true;
+	r = pinned_batch_new(kinds_of_map[map].key_size, kinds_of_map[map].value_size, BATCH, &b);
+	while (r == 0 && !last) {
+		r = pinned_read(maps->fd[map], &walk, &b, &n);
+		if (r < 0)
+			return walk.begun || r == -ENOMEM ? r : -EOPNOTSUPP;
+		last = r > 0;
+		r = batch_hand_out(&b, n, each, userdata);
 	}
 	return r;
 }

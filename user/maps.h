@@ -38,7 +38,7 @@ enum sw_mode control_mode(const struct sw_control *control, uint64_t now_ns);
 /* Is the daemon alive? It holds the lock of pin_dir. */
 bool maps_daemon_runs(struct maps *maps);
 
-/* Rows, all at once, in no order. The caller frees. `limit`, `policy` are looked up in the rules. */
+/* Rows, all at once, in no order. The caller frees. `limit`, `policy`: looked up in the rules. */
 struct ledger_row {
 	struct sw_subject subject;
 	struct sw_ledger ledger;
@@ -120,10 +120,10 @@ int maps_windows_retire(struct maps *maps, const struct windows_row *row, uint64
 int maps_address_retire(struct maps *maps, const struct sw_subject *subject, uint64_t since_ns);
 
 
-/* Takes the row of a subject out of its ledger; what the kernel counts meanwhile begins a new one. */
+/* Takes a subject's row out of its ledger; what the kernel counts meanwhile begins a new one. */
 int maps_ledger_remove(struct maps *maps, const struct sw_subject *subject);
 int maps_name_remove(struct maps *maps, const struct sw_subject *subject);
-/* Forgets the evidence of those of these kinds (bit 1 << enum sw_kind) whom `is_kept` does not keep. */
+/* Forgets the evidence of those of these kinds (1 << enum sw_kind) whom `is_kept` does not keep. */
 int maps_evidence_forget(struct maps *maps, unsigned int kinds,
 			 bool (*is_kept)(const struct sw_subject *subject, void *userdata),
 			 void *userdata);
@@ -151,7 +151,8 @@ uint64_t boot_ns(void);
 /* Of a window as it was read: what is used at `now_ns`, and when the next one would be admitted
  * (0: at once; UINT64_MAX: never; boot ns). */
 uint64_t window_used(const struct sw_window *w, uint64_t slot_ns, uint64_t now_ns);
-uint64_t window_frees_at(const struct sw_window *w, uint64_t max, uint64_t slot_ns, uint64_t now_ns);
+uint64_t window_frees_at(const struct sw_window *w, uint64_t max, uint64_t slot_ns,
+			 uint64_t now_ns);
 /* Have all windows of a row run out, as the kernel sees it? */
 bool windows_idle(const struct sw_windows *windows, uint64_t now_ns);
 

@@ -58,7 +58,8 @@ struct finder {
 	int inotify;		 /* -1: without */
 	struct arrival arrival[ARRIVALS];
 	size_t arrivals;
-	bool told_watches, told_full, told_greedy, told_where;
+	size_t watches_most;
+	bool told_watches, told_full, told_greedy, told_wide, told_where;
 	uint64_t arrived_ns, gone_ns, news_ns; /* when to look for what; UINT64_MAX: not */
 	uint64_t ended_ns, took_ns;	       /* the last look at everything */
 	uint64_t added_ns, adding_ns;	       /* the last one at arrivals: when it ended, took */
@@ -189,6 +190,15 @@ static const struct watch *watches_find(const struct watches *watches, int wd)
 	for (w = watches_find(watches, of);                                                        \
 	     w && w < (watches)->watch + (watches)->n && w->wd == (of); w++)
 
+/* The limit is one for all that root's processes watch: half of it is left to the others. */
+static size_t watches_most(void)
+{
+	_cleanup_fclose_ FILE *file = fopen("/proc/sys/fs/inotify/max_user_watches", "re");
+	size_t most;
+
+	return file && fscanf(file, "%zu", &most) == 1 ? most / 2 : SIZE_MAX;
+}
+
 static void tell_watches(struct finder *f, int error)
 {
 	if (!f->told_watches)
@@ -211,6 +221,8 @@ static void seek(int fd, const char *path, const struct glob *glob, const char *
 	pthread_mutex_unlock(&places->lock);
 	if (f->inotify < 0)
 		return;
+	if (f->watches.n >= f->watches_most)
+		return tell_watches(f, -ENOSPC);
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 	watch.wd = inotify_add_watch(f->inotify, name, WATCHED);
 	if (watch.wd < 0)
@@ -235,8 +247,9 @@ static bool is_sought(const struct watches *watches, const struct inotify_event 
 {
 	const struct watch *w;
 
-	for_each_watch(w, watches,
-		       event->wd) if (glob_part_matches(w->part, event->name)) return true;
+	for_each_watch (w, watches, event->wd)
+		if (glob_part_matches(w->part, event->name))
+			return true;
 	return false;
 }
 
@@ -302,6 +315,12 @@ static void tell_limits(struct finder *f)
 			    "others are none",
 			    uid, PLACES_OF_USER);
 		f->told_greedy = true;
+	}
+	if (expansion_is_wide(f->found, &uid) && !f->told_wide) {
+		log_warning("user %u has more than %d folders in which sites may appear: in the "
+			    "others new ones are found within a minute",
+			    uid, SEEKS_AT_USER);
+		f->told_wide = true;
 	}
 }
 
@@ -411,8 +430,9 @@ static int add_arrival(struct places *places, const struct arrival *arrival)
 	const struct watch *w;
 	int r = 0;
 
-	for_each_watch(w, &f->watches, arrival->wd) if (glob_part_matches(w->part, arrival->name) &&
-							!watches_add(&ways, w)) r = -ENOMEM;
+	for_each_watch (w, &f->watches, arrival->wd)
+		if (glob_part_matches(w->part, arrival->name) && !watches_add(&ways, w))
+			r = -ENOMEM;
 	if (ways.n)
 		expansion_forget(f->found, ways.watch->path, arrival->name);
 	for (size_t i = 0; i < ways.n && r == 0; i++)
@@ -486,6 +506,7 @@ static void finder_start(struct places *places)
 	struct finder *f = &places->finder;
 	int r;
 
+	f->watches_most = watches_most();
 	f->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (f->inotify < 0)
 		tell_watches(f, -errno);

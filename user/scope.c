@@ -71,7 +71,7 @@ static bool is_id(const struct name *name)
 	return name->length >= ID_LEAST && digits == name->length;
 }
 
-/* "docker-ID.scope", "cri-containerd-ID.scope", or the id alone */
+/* "WHATEVER-ID.scope", or the id alone, as /docker/ID */
 static bool identifies(struct name name, char ret[static SCOPE_LEN])
 {
 	const char *dash;
@@ -89,6 +89,10 @@ static bool names(struct name name, char ret[static SCOPE_LEN])
 	static const struct {
 		const char *head, *tail;
 	} form[] = {
+		{ "docker-", ".scope" },
+		{ "libpod-", ".scope" },
+		{ "cri-containerd-", ".scope" },
+		{ "crio-", ".scope" },
 		{ "lxc.payload.", "" },
 		{ "machine-", ".scope" },
 		{ "systemd-nspawn@", ".service" },

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "cleanup.h"
 
@@ -51,7 +52,16 @@ struct search {
 	struct script latest[READ_MOST]; /* sorted, the latest change first */
 	size_t n;
 	unsigned int looked_at;
+	uint64_t until_ns;
 };
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
 
 static bool part_of_name(char c)
 {
@@ -156,7 +166,8 @@ static void look_for(struct search *search, DIR *stream, const char *below, mode
 	const struct dirent *entry;
 
 	rewinddir(stream);
-	while (search->looked_at < LOOKED_AT && (entry = readdir(stream))) {
+	while (search->looked_at < LOOKED_AT && now_ns() < search->until_ns &&
+	       (entry = readdir(stream))) {
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
 			continue;
 		search->looked_at++;
@@ -193,8 +204,9 @@ static uint64_t calls_below(int folder, const char *path, char *text)
 	return inner < 0 ? 0 : calls_below(inner, slash + 1, text);
 }
 
-size_t scripts_find(int folder, struct script ret[static SCRIPTS])
+size_t scripts_find(int folder, uint64_t most_ns, struct script ret[static SCRIPTS])
 {
+	uint64_t began_ns = now_ns();
 	_cleanup_free_ struct search *search = calloc(1, sizeof(*search));
 	_cleanup_free_ char *text = malloc(FILE_READ);
 	size_t i, n = 0;
@@ -203,8 +215,9 @@ size_t scripts_find(int folder, struct script ret[static SCRIPTS])
 	first = search && text ? openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	if (first < 0)
 		return 0;
+	search->until_ns = began_ns + most_ns / 2; /* the rest is for what is in the files */
 	look(search, first, "", LEVELS);
-	for (i = 0; i < search->n && n < SCRIPTS; i++) {
+	for (i = 0; i < search->n && n < SCRIPTS && now_ns() - began_ns < most_ns; i++) {
 		search->latest[i].calls = calls_below(folder, search->latest[i].path, text);
 		if (search->latest[i].calls)
 			ret[n++] = search->latest[i];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Which files of a folder could have sent mail: those that changed last and call what opens
- * connections or sends. The folder is hostile: what is read of it is capped, no link is followed,
- * and nothing but regular files is opened.
+ * connections or sends. The folder is hostile: what is read of it is capped, and for how long, no
+ * link is followed, and nothing but regular files is opened.
  */
 #ifndef SMTPWALL_SCRIPTS_H
 #define SMTPWALL_SCRIPTS_H
@@ -19,8 +19,11 @@ struct script {
 	uint64_t calls;		    /* bit i: script_call(i) */
 };
 
-/* Looks into the folder and two levels below. Returns how many, the latest change first. */
-size_t scripts_find(int folder, struct script ret[static SCRIPTS]);
+/*
+ * Looks into the folder and two levels below. Returns how many, the latest change first. When the
+ * time is over, those of what was read so far; what hangs in a filesystem it cannot end.
+ */
+size_t scripts_find(int folder, uint64_t most_ns, struct script ret[static SCRIPTS]);
 /* "fsockopen"; NULL: there is no such bit. */
 const char *script_call(unsigned int bit);
 

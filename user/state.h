@@ -40,7 +40,7 @@ struct recollection {
 	struct allowance_row *allowance;
 	size_t n_blocks, n_allowances;
 };
-/* Until the first state_save(); of what was put back only what did not come back. The caller frees. */
+/* Until the first state_save(); of what was put back only what did not return. The caller frees. */
 int state_recall(struct state *state, struct recollection *ret);
 void recollection_clear(struct recollection *recollection);
 

@@ -78,8 +78,8 @@ static void fill(struct sw_subids *subids, const struct ranges *ranges, const ch
 
 		if (n == SW_SUBIDS || range->start < subids->end[n - 1]) {
 			findings_add(findings, false,
-				     "%s: the range of uid %u from %u on %s: its ids are counted by "
-				     "themselves",
+				     "%s: the range of uid %u from %u on %s: its ids are counted "
+				     "by themselves",
 				     path, range->owner, range->start,
 				     n == SW_SUBIDS ? "is one too many" : "overlaps another");
 			continue;

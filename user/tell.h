@@ -29,8 +29,8 @@ void teller_free(struct teller *teller);
 void teller_follow(struct teller *teller, const struct sw_rules *rules, unsigned int ipv6_prefix);
 /* Where the names of units and folders are from now on; borrowed. */
 void teller_maps(struct teller *teller, struct maps *maps);
-/* Opens the history if it is not open, and forgets: all but 200000 events, and what is older than 30
- * days. */
+/* Opens the history if it is not open, and forgets: all but 200000 events, and what is older
+ * than 30 days. */
 void teller_each_minute(struct teller *teller);
 /*
  * The history, for what else is kept in its file. NULL: it cannot be written now. Who fails to

@@ -9,6 +9,7 @@
 #include <sys/inotify.h>
 #include <sys/queue.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "cleanup.h"
 #include "log.h"
@@ -16,6 +17,14 @@
 
 #define CGROUPS_MOST 65536 /* rows of a map `units` */
 #define DEPTH_MOST 64	   /* levels; a container may nest cgroups as it likes */
+#define MILLISECOND 1000000ULL
+/* Whoever makes cgroups in a flood has a fifth of the loop, a piece at a time. */
+#define PIECE_NS (20 * MILLISECOND)
+#define PAUSES_EACH 4 /* as long as the piece before it */
+#define PAUSE_LEAST_NS (10 * MILLISECOND)
+#define PAUSE_MOST_NS (150 * MILLISECOND)
+#define ACCURACY_USEC 1000
+#define NAMES_MOST 256 /* looked at one by one in a piece; of more, the folder that they are in */
 #define WATCHED (IN_CREATE | IN_DELETE | IN_MOVE | IN_ONLYDIR | IN_DONT_FOLLOW | IN_EXCL_UNLINK)
 
 struct cgroup {
@@ -23,14 +32,16 @@ struct cgroup {
 	uint64_t id;
 	int wd; /* -1: not watched */
 	unsigned int depth;
-	unsigned int round; /* of units_look(): when it was last seen */
+	unsigned int round; /* of looks: when it was last seen */
 	struct sw_unit_match match;
 	bool within;  /* a whole unit, itself or one above it */
 	bool service; /* likewise one that ends in .service or .scope */
 	bool whole;   /* has a row */
+	bool stale;   /* in the list of those */
 	struct cgroup *parent;
 	LIST_HEAD(, cgroup) children;
 	LIST_ENTRY(cgroup) sibling;
+	TAILQ_ENTRY(cgroup) next_stale;
 };
 
 struct units {
@@ -45,8 +56,20 @@ struct units {
 	unsigned int round;
 	int inotify; /* -1: nothing is watched */
 	bool told_watches, told_many;
-	sd_event_source *source;
+	sd_event_source *source, *pause;
+	TAILQ_HEAD(, cgroup) stale; /* what is in them is to be looked at again */
+	struct cgroup *listed;	    /* is being looked at again; NULL: none */
+	DIR *listing;
+	uint64_t until_ns; /* the end of the piece; 0: it takes as long as it takes */
 };
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
 
 static int order_path(const void *a, const void *b)
 {
@@ -115,6 +138,38 @@ static void judge_and_put(struct units *units, struct cgroup *cgroup)
 
 /* ---- coming and going ---- */
 
+static void set_stale(struct units *units, struct cgroup *cgroup)
+{
+	if (!cgroup->stale)
+		TAILQ_INSERT_TAIL(&units->stale, cgroup, next_stale);
+	cgroup->stale = true;
+}
+
+static void list_end(struct units *units)
+{
+	if (units->listed)
+		closedir(units->listing);
+	units->listed = NULL;
+}
+
+static void set_fresh(struct units *units, struct cgroup *cgroup)
+{
+	if (cgroup->stale)
+		TAILQ_REMOVE(&units->stale, cgroup, next_stale);
+	cgroup->stale = false;
+	if (units->listed == cgroup)
+		list_end(units);
+}
+
+static void set_all_stale(struct units *units, struct cgroup *cgroup)
+{
+	struct cgroup *child;
+
+	set_stale(units, cgroup);
+	LIST_FOREACH (child, &cgroup->children, sibling)
+		set_all_stale(units, child);
+}
+
 static void unwatch(struct units *units, struct cgroup *cgroup)
 {
 	if (cgroup->wd < 0)
@@ -134,6 +189,7 @@ static void forget(struct units *units, struct cgroup *cgroup)
 	if (cgroup->whole && units->globs)
 		units->put(&key, NULL, units->userdata);
 	unwatch(units, cgroup);
+	set_fresh(units, cgroup);
 	tdelete(cgroup, &units->by_path, order_path);
 	if (cgroup->parent)
 		LIST_REMOVE(cgroup, sibling);
@@ -216,20 +272,60 @@ static bool is_relevant(const struct units *units, const char *path)
 
 static void look(struct units *units, struct cgroup *parent, const char *name);
 
-static void look_below(struct units *units, struct cgroup *cgroup, int fd)
+static bool is_late(const struct units *units)
+{
+	return units->until_ns && now_ns() >= units->until_ns;
+}
+
+/* Within a piece: what it was it is, and what happened in it is heard of by itself. */
+static bool is_known(struct units *units, const struct cgroup *parent, const struct dirent *entry)
+{
+	_cleanup_free_ char *path = NULL;
+	struct cgroup *cgroup;
+
+	if (!units->until_ns)
+		return false;
+	if (asprintf(&path, "%s/%s", parent->path, entry->d_name) < 0) {
+		path = NULL;
+		return false;
+	}
+	cgroup = find_path(units, path);
+	if (!cgroup || cgroup->id != entry->d_ino)
+		return false;
+	cgroup->round = units->round;
+	return true;
+}
+
+static bool is_cgroup(const struct dirent *entry)
+{
+	return entry->d_type == DT_DIR && strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..");
+}
+
+static DIR *open_names(int fd)
 {
 	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+
+	if (!dir)
+		closep(&copy);
+	return dir;
+}
+
+/* What a piece has no time for, a later one has. */
+static void look_below(struct units *units, struct cgroup *cgroup, int fd)
+{
+	DIR *dir = open_names(fd);
 	const struct dirent *entry;
 
-	if (!dir) {
-		closep(&copy);
+	if (!dir)
 		return;
+	while (!cgroup->stale && (entry = readdir(dir))) {
+		if (!is_cgroup(entry) || is_known(units, cgroup, entry))
+			continue;
+		look(units, cgroup, entry->d_name);
+		if (is_late(units))
+			set_stale(units, cgroup);
 	}
-	while ((entry = readdir(dir)))
-		if (entry->d_type == DT_DIR && strcmp(entry->d_name, ".") &&
-		    strcmp(entry->d_name, ".."))
-			look(units, cgroup, entry->d_name);
 	closedir(dir);
 }
 
@@ -245,18 +341,30 @@ static void forget_below(struct units *units, struct cgroup *cgroup)
 	while (!LIST_EMPTY(&cgroup->children))
 		forget(units, LIST_FIRST(&cgroup->children));
 	unwatch(units, cgroup);
+	set_fresh(units, cgroup);
 }
 
-/* Watched before it is read: what is made meanwhile is seen either way. */
-static void look_into(struct units *units, struct cgroup *cgroup, int fd)
+/* Watched before it is read: what is made meanwhile is seen either way. False: it is not to be. */
+static bool prepare(struct units *units, struct cgroup *cgroup, int fd)
 {
 	struct stat st;
 
 	cgroup->round = units->round;
-	if (fstat(fd, &st) < 0 || !names_are_roots(&st) || cgroup->depth >= DEPTH_MOST)
-		return forget_below(units, cgroup);
+	if (fstat(fd, &st) < 0 || !names_are_roots(&st) || cgroup->depth >= DEPTH_MOST) {
+		forget_below(units, cgroup);
+		return false;
+	}
 	if (cgroup->wd < 0)
 		watch(units, cgroup, fd);
+	return true;
+}
+
+static void look_into(struct units *units, struct cgroup *cgroup, int fd)
+{
+	struct stat st;
+
+	if (!prepare(units, cgroup, fd))
+		return;
 	/* Its links are its cgroups, `.` and its own name: most have none, and are many files. */
 	if (fstat(fd, &st) < 0 || st.st_nlink != 2)
 		look_below(units, cgroup, fd);
@@ -319,6 +427,9 @@ static void forget_unseen(struct units *units, struct cgroup *cgroup)
 
 void units_look(struct units *units)
 {
+	list_end(units);
+	while (!TAILQ_EMPTY(&units->stale))
+		set_fresh(units, TAILQ_FIRST(&units->stale));
 	units->round++;
 	look_into(units, units->top, units->mount);
 	forget_unseen(units, units->top);
@@ -334,8 +445,8 @@ static void judge_all(const struct globs *globs, struct cgroup *cgroup, struct u
 	judge(globs, cgroup);
 	if (cgroup->whole)
 		row[(*n)++] = (struct unit_row){ { cgroup->id }, cgroup->match };
-	LIST_FOREACH(child, &cgroup->children, sibling)
-	judge_all(globs, child, row, n);
+	LIST_FOREACH (child, &cgroup->children, sibling)
+		judge_all(globs, child, row, n);
 }
 
 int units_rows(struct units *units, const struct globs *globs, struct unit_row **ret, size_t *ret_n)
@@ -364,12 +475,12 @@ static bool still_roots(const struct units *units, const struct cgroup *cgroup)
 	       names_are_roots(&st);
 }
 
-static void hear(struct units *units, const struct inotify_event *event)
+static void hear(struct units *units, const struct inotify_event *event, size_t heard)
 {
 	struct cgroup *cgroup;
 
 	if (event->mask & IN_Q_OVERFLOW)
-		return units_look(units);
+		return set_all_stale(units, units->top);
 	cgroup = find_wd(units, event->wd);
 	if (!cgroup)
 		return;
@@ -377,26 +488,123 @@ static void hear(struct units *units, const struct inotify_event *event)
 		tdelete(cgroup, &units->by_wd, order_wd);
 		cgroup->wd = -1;
 	} else if (event->mask & IN_ISDIR && event->len) {
-		if (still_roots(units, cgroup))
+		if (heard > NAMES_MOST || cgroup->stale)
+			set_stale(units, cgroup);
+		else if (still_roots(units, cgroup))
 			look(units, cgroup, event->name);
 		else
 			forget_below(units, cgroup);
 	}
 }
 
-static int on_inotify(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+/* Returns how many happened. */
+static size_t hear_all(struct units *units)
 {
 	_Alignas(struct inotify_event) char buffer[64 * 1024];
-	struct units *units = userdata;
 	const struct inotify_event *event;
+	size_t heard = 0;
 	ssize_t n, at;
 
-	(void)source, (void)revents;
-	n = read(fd, buffer, sizeof(buffer));
-	for (at = 0; at < n; at += sizeof(*event) + event->len) {
-		event = (const struct inotify_event *)(buffer + at);
-		hear(units, event);
+	do {
+		n = read(units->inotify, buffer, sizeof(buffer));
+		for (at = 0; at < n; at += sizeof(*event) + event->len) {
+			event = (const struct inotify_event *)(buffer + at);
+			hear(units, event, ++heard);
+		}
+	} while (n > 0 && !is_late(units));
+	return heard;
+}
+
+/* ---- looking again, as far as a piece goes ---- */
+
+/* Of one that has another's place its parent hears. */
+static void list_begin(struct units *units, struct cgroup *cgroup)
+{
+	_cleanup_close_ int fd = openat(units->mount, *cgroup->path ? cgroup->path + 1 : ".",
+					O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	set_fresh(units, cgroup);
+	if (fd < 0 || fstat(fd, &st) < 0 || st.st_ino != cgroup->id)
+		return;
+	units->round++;
+	if (!prepare(units, cgroup, fd))
+		return;
+	units->listing = open_names(fd);
+	units->listed = units->listing ? cgroup : NULL;
+}
+
+/* What is made or goes behind it is heard of. */
+static void list_on(struct units *units)
+{
+	struct cgroup *child, *next;
+	const struct dirent *entry;
+
+	while ((entry = readdir(units->listing))) {
+		if (is_cgroup(entry) && !is_known(units, units->listed, entry))
+			look(units, units->listed, entry->d_name);
+		if (is_late(units))
+			return;
 	}
+	for (child = LIST_FIRST(&units->listed->children); child; child = next) {
+		next = LIST_NEXT(child, sibling);
+		if (child->round != units->round)
+			forget(units, child);
+	}
+	list_end(units);
+}
+
+/* True: there is more to do. */
+static bool look_again(struct units *units)
+{
+	if (!units->listed && !TAILQ_EMPTY(&units->stale))
+		list_begin(units, TAILQ_FIRST(&units->stale));
+	if (units->listed)
+		list_on(units);
+	return units->listed || !TAILQ_EMPTY(&units->stale);
+}
+
+/* ---- pieces ---- */
+
+static void rest(struct units *units, uint64_t took_ns)
+{
+	uint64_t pause_ns = PAUSES_EACH * took_ns;
+
+	pause_ns = pause_ns < PAUSE_LEAST_NS ? PAUSE_LEAST_NS : pause_ns;
+	pause_ns = pause_ns > PAUSE_MOST_NS ? PAUSE_MOST_NS : pause_ns;
+	if (sd_event_source_set_time_relative(units->pause, pause_ns / 1000) >= 0 &&
+	    sd_event_source_set_enabled(units->pause, SD_EVENT_ONESHOT) >= 0)
+		sd_event_source_set_enabled(units->source, SD_EVENT_OFF);
+}
+
+/* A piece of what there is to do; after it others have their turn. */
+static void work(struct units *units)
+{
+	uint64_t began_ns = now_ns();
+	bool busy;
+
+	units->until_ns = began_ns + PIECE_NS;
+	busy = hear_all(units) > 0 || units->listed || !TAILQ_EMPTY(&units->stale);
+	while (look_again(units) && !is_late(units))
+		;
+	units->until_ns = 0;
+	if (busy)
+		rest(units, now_ns() - began_ns);
+	else
+		sd_event_source_set_enabled(units->source, SD_EVENT_ON);
+}
+
+static int on_inotify(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	(void)source, (void)fd, (void)revents;
+	work(userdata);
+	return 0;
+}
+
+static int on_pause(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source, (void)usec;
+	work(userdata);
 	return 0;
 }
 
@@ -407,6 +615,9 @@ int units_watch(struct units *units, sd_event *loop)
 	if (units->inotify < 0)
 		return 0;
 	r = sd_event_add_io(loop, &units->source, units->inotify, EPOLLIN, on_inotify, units);
+	if (r >= 0)
+		r = sd_event_add_time_relative(loop, &units->pause, CLOCK_MONOTONIC, 0,
+					       ACCURACY_USEC, on_pause, units);
 	return r < 0 ? log_errno(r, "cannot watch the cgroups") : 0;
 }
 
@@ -446,6 +657,7 @@ int units_new(const char *mount, const char *attached,
 	units->mount = units->inotify = -1;
 	units->put = put;
 	units->userdata = userdata;
+	TAILQ_INIT(&units->stale);
 	r = open_tree(units, mount, attached);
 	if (r < 0) {
 		units_free(units);
@@ -461,7 +673,9 @@ void units_free(struct units *units)
 	if (!units)
 		return;
 	sd_event_source_disable_unref(units->source);
+	sd_event_source_disable_unref(units->pause);
 	units->globs = NULL; /* the rows stay */
+	list_end(units);
 	closep(&units->inotify);
 	units->inotify = -1;
 	if (units->top)

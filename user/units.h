@@ -34,7 +34,7 @@ void units_free(struct units *units);
 int units_rows(struct units *units, const struct globs *globs, struct unit_row **ret,
 	       size_t *ret_n);
 
-/* From now on changes are seen as they happen. */
+/* From now on changes are seen as they happen; in a flood of them a piece at a time. */
 int units_watch(struct units *units, sd_event *loop);
 /* Looks at everything, as if nothing were watched. */
 void units_look(struct units *units);

@@ -4,9 +4,9 @@
  *
  *	shady [-u] [-n NAME] [-d DEPTH [-l LENGTH]] [-w MS] ADDRESS [PORT]
  *
- * -u removes its own executable before; -n is what it calls itself; -d makes so many folders, one in
- * the other, with names of LENGTH letters (1), and goes into the last. -w waits afterwards, else it is
- * gone at once. Tells "admitted" or "refused"; ends with 1 if something else happened.
+ * -u removes its own executable before; -n is what it calls itself; -d makes so many folders, one
+ * in the other, with names of LENGTH letters (1), and goes into the last. -w waits afterwards,
+ * else it is gone at once. Tells "admitted" or "refused"; ends with 1 if something else happened.
  */
 #include <arpa/inet.h>
 #include <errno.h>

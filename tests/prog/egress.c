@@ -606,7 +606,9 @@ TEST(a_block_ends_by_its_own_time)
 {
 	struct sw_ip_road key = { .addr = { [10] = 0xff, 0xff, 10, 1, 0, 6 },
 				  .road = SW_ROAD_DIRECT };
-	struct sw_block block = { .since_ns = 1, .by = SW_BY_HAND, .until_ns = boot_ns() + 3600000000000 };
+	struct sw_block block = { .since_ns = 1,
+				  .by = SW_BY_HAND,
+				  .until_ns = boot_ns() + 3600000000000 };
 	struct recipe r = usual(4);
 	struct frame f = {};
 	__u32 seen;

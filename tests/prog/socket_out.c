@@ -342,7 +342,9 @@ TEST(a_block_by_policy_spares_the_exempt_and_the_allowed_and_one_by_hand_spares_
 TEST(a_block_ends_by_its_own_time_and_one_computed_while_observing_refuses_nothing)
 {
 	const __u32 uid = 7011;
-	struct sw_block block_of = { .since_ns = 1, .by = SW_BY_LIMIT, .until_ns = boot_ns() + 3600000000000 };
+	struct sw_block block_of = { .since_ns = 1,
+				     .by = SW_BY_LIMIT,
+				     .until_ns = boot_ns() + 3600000000000 };
 	struct frame f = usual_frame(4, ACK);
 	struct sw_tag tag;
 

@@ -40,8 +40,9 @@ static inline int tail_map(int program)
 #define TAIL_FAILED 3 /* neither program answers this */
 
 /*
- * A program that gives the packet's socket the tag in *ret_tag (in the map `tags`), unless its version is 0, sets
- * tc_index to the lower half of the packet's mark if there is one (TC only), and becomes `program`.
+ * A program that gives the packet's socket the tag in *ret_tag (in the map `tags`), unless its
+ * version is 0, sets tc_index to the lower half of the packet's mark if there is one (TC only),
+ * and becomes `program`.
  */
 static inline int tagging_program(int program, enum bpf_prog_type type, int tags,
 				  struct sw_tag **ret_tag)

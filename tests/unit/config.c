@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Configuration files: what they may say, and what is told of those that say something else. */
-#include "test.h"
+#include "world.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "cleanup.h"
 #include "config.h"
@@ -15,31 +13,20 @@
 
 #define SHIPPED "user/etc/" /* tests are run in the project's directory */
 
-static char dir[] = "/tmp/smtpwall-config-XXXXXX";
 static char *main_file, *policy_file;
 
-static void world_remove(void)
+static void names_forget(void)
 {
-	char command[64];
-
-	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-	if (system(command))
-		perror(command);
 	free(main_file);
 	free(policy_file);
 }
 
-__attribute__((__constructor__)) static void world_make(void)
+__attribute__((__constructor__)) static void conf_d_make(void)
 {
-	char conf_d[sizeof(dir) + 8];
-
-	if (!mkdtemp(dir))
-		abort();
-	snprintf(conf_d, sizeof(conf_d), "%s/conf.d", dir);
-	if (mkdir(conf_d, 0700) || asprintf(&main_file, "%s/smtpwall.conf", dir) < 0 ||
-	    asprintf(&policy_file, "%s/conf.d/10-test.conf", dir) < 0)
-		abort();
-	atexit(world_remove);
+	make("/conf.d");
+	main_file = strdup(at("/smtpwall.conf"));
+	policy_file = strdup(at("/conf.d/10-test.conf"));
+	atexit(names_forget);
 }
 
 static void write_file(const char *path, const void *data, size_t length)
@@ -375,9 +362,10 @@ TEST(a_ladder_of_blocks_is_read_and_checked)
 		"escalate = {1h, 1h, 1h, 1h, 1h, 1h, 1h, 1h, 1h}",
 	};
 	const char *where = "conf.d/10-test.conf:2";
-	struct config *config = load("max_blocks_per_hour = 7", "policy x {\nlimits = {\"1 connection"
-				     "s per 1h\"}\naction = block\nescalate = {2h, 24h, "
-				     "permanent}\nescalate_within = 30d\n}");
+	struct config *config =
+		load("max_blocks_per_hour = 7", "policy x {\nlimits = {\"1 connection"
+						"s per 1h\"}\naction = block\nescalate = {2h, 24h, "
+						"permanent}\nescalate_within = 30d\n}");
 	char text[256];
 	size_t i;
 
@@ -405,12 +393,11 @@ TEST(a_ladder_of_blocks_is_read_and_checked)
 
 TEST(what_is_not_built_yet_is_refused_and_says_so)
 {
-	static const char *const settings[] = { "inside = {}",
-						"inside_hook = auto",
+	static const char *const settings[] = { "inside = {}", "inside_hook = auto",
 						"exempt { sources = {} }" };
 	static const char *const policies[] = {
-		"sources = {}",	      "accounts = {}",	   "mail_to = {}",	"exec = /x",
-		"roads = {sendmail}", "roads = {account}", "subject = ip",	"subject = account",
+		"sources = {}",	      "accounts = {}",	   "mail_to = {}",  "exec = /x",
+		"roads = {sendmail}", "roads = {account}", "subject = ip",  "subject = account",
 		"subject = domain",   "action = defer",	   "action = hold",
 	};
 	size_t i;
@@ -777,9 +764,12 @@ TEST(noise_of_bytes_loads_or_tells)
 
 /* ---- the shipped files ---- */
 
-static const char *const shipped[] = { "smtpwall.conf",		    "conf.d/10-containers.conf",
-				       "conf.d/20-web.conf",	    "conf.d/30-customers.conf",
-				       "conf.d/80-submission.conf", "conf.d/90-everyone.conf" };
+static const char *const shipped[] = { "smtpwall.conf",
+				       "conf.d/10-containers.conf",
+				       "conf.d/20-web.conf",
+				       "conf.d/30-customers.conf",
+				       "conf.d/80-submission.conf",
+				       "conf.d/90-everyone.conf" };
 
 TEST(the_shipped_files_load_and_observe)
 {

@@ -2,17 +2,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
+#include <limits.h>
 #include <linux/bpf.h>
-#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "culprit.h"
 #include "scope.h"
-#include "scripts.h"
-#include "test.h"
+#include "world.h"
 
 /* ---- cgroups ---- */
 
@@ -40,6 +37,7 @@ TEST(containers_are_known_by_their_cgroup)
 	CHECK_STR(container("/kubepods.slice/kubepods-pod1.slice/cri-containerd-" ID ".scope"), ID);
 	CHECK_STR(container("/lxc.payload.shop/system.slice/cron.service"), "shop");
 	CHECK_STR(container("/machine.slice/machine-web.scope"), "web");
+	CHECK_STR(container("/system.slice/docker-abc.scope"), "abc");
 	CHECK_STR(container("/system.slice/php8.2-fpm.service"), "none");
 	CHECK_STR(container("/user.slice/session-0123456789.scope"), "none");
 	CHECK_STR(container(""), "none");
@@ -83,48 +81,12 @@ TEST(the_script_of_a_cgi_program_is_in_its_environment)
 
 /* ---- folders ---- */
 
-static char dir[64];
-
-static void world_make(void)
-{
-	snprintf(dir, sizeof(dir), "/tmp/smtpwall-culprit-XXXXXX");
-	if (!mkdtemp(dir))
-		abort();
-}
-
-static void world_remove(void)
-{
-	char command[128];
-
-	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-	if (system(command) != 0)
-		abort();
-}
-
-static void put(const char *name, const char *content)
-{
-	char path[512];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	f = fopen(path, "w");
-	if (!f || fputs(content, f) < 0 || fclose(f) < 0)
-		abort();
-}
-
-static void put_folder(const char *name)
-{
-	char path[512];
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	if (mkdir(path, 0755) < 0)
-		abort();
-}
+#define SECOND 1000000000ULL
 
 static size_t find(struct script *script)
 {
 	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	size_t n = scripts_find(fd, script);
+	size_t n = scripts_find(fd, SECOND, script);
 
 	close(fd);
 	return n;
@@ -143,20 +105,15 @@ static bool calls(const struct script *script, const char *name)
 TEST(scripts_that_send_are_found_two_levels_down)
 {
 	struct script script[SCRIPTS];
-	char link[128];
-
-	world_make();
-	put("index.php", "<?php echo 'hello';");
-	put("sends.php", "<?php Mail ('a'); mail('x');");
-	put_folder("a");
-	put_folder("a/b");
-	put_folder("a/b/c");
-	put("a/b/deep.php", "<?php $s = FSockOpen('x', 25);");
-	put("a/b/c/too-deep.php", "<?php mail('x');");
-	snprintf(link, sizeof(link), "%s/link.php", dir);
-	CHECK_EQ(symlink("sends.php", link), 0);
-	snprintf(link, sizeof(link), "%s/fifo.php", dir);
-	CHECK_EQ(mkfifo(link, 0644), 0);
+	make_file("/index.php", "<?php echo 'hello';");
+	make_file("/sends.php", "<?php Mail ('a'); mail('x');");
+	make("/a");
+	make("/a/b");
+	make("/a/b/c");
+	make_file("/a/b/deep.php", "<?php $s = FSockOpen('x', 25);");
+	make_file("/a/b/c/too-deep.php", "<?php mail('x');");
+	CHECK_EQ(symlink("sends.php", at("/link.php")), 0);
+	CHECK_EQ(mkfifo(at("/fifo.php"), 0644), 0);
 
 	if (CHECK_EQ(find(script), 2)) {
 		bool first = strcmp(script[0].path, "sends.php") == 0;
@@ -168,17 +125,16 @@ TEST(scripts_that_send_are_found_two_levels_down)
 		CHECK_STR(deep->path, "a/b/deep.php");
 		CHECK(calls(deep, "fsockopen"));
 	}
-	world_remove();
+	world_clear();
 }
 
 TEST(other_functions_are_not_taken_for_mail)
 {
 	struct script script[SCRIPTS];
 
-	world_make();
-	put("a.php", "<?php sendmail('x'); $this->mail('x'); x_mail('x'); Foo::mail('y');");
+	make_file("/a.php", "<?php sendmail('x'); $this->mail('x'); x_mail('x'); Foo::mail('y');");
 	CHECK_EQ(find(script), 0);
-	world_remove();
+	world_clear();
 }
 
 TEST(the_latest_five_of_many)
@@ -187,13 +143,25 @@ TEST(the_latest_five_of_many)
 	char name[32];
 	int i;
 
-	world_make();
 	for (i = 0; i < 300; i++) {
-		snprintf(name, sizeof(name), "%d.php", i);
-		put(name, "<?php mail('x');");
+		snprintf(name, sizeof(name), "/%d.php", i);
+		make_file(name, "<?php mail('x');");
 	}
 	CHECK_EQ(find(script), SCRIPTS);
-	world_remove();
+	world_clear();
+}
+
+TEST(when_its_time_is_over_a_search_ends)
+{
+	struct script script[SCRIPTS];
+	int fd;
+
+	make_file("/spam.php", "<?php mail('x');");
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK_EQ(scripts_find(fd, 0, script), 0);
+	CHECK_EQ(scripts_find(fd, SECOND, script), 1);
+	close(fd);
+	world_clear();
 }
 
 /* ---- processes ---- */
@@ -203,13 +171,22 @@ static uint64_t now_ns(void)
 	struct timespec now;
 
 	clock_gettime(CLOCK_BOOTTIME, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+	return now.tv_sec * SECOND + now.tv_nsec;
 }
 
-/* A child in `dir` with this environment, until its standard input ends. */
-static pid_t child_start(const char *variable, int *ret_stdin)
+static struct json_object *look(const struct sw_evidence *record)
+{
+	static struct culprit_folders folders;
+
+	folders.n = 0;
+	return culprit_look(record, &folders);
+}
+
+/* Evidence of a child in `dir` with this environment, until its standard input ends. */
+static void child_start(struct sw_evidence *record, const char *variable, int *ret_stdin)
 {
 	char *const argv[] = { "cat", NULL }, *const environment[] = { (char *)variable, NULL };
+	struct stat st;
 	int end[2];
 	pid_t pid;
 
@@ -227,7 +204,11 @@ static pid_t child_start(const char *variable, int *ret_stdin)
 	close(end[0]);
 	*ret_stdin = end[1];
 	usleep(100000);
-	return pid;
+	stat(dir, &st);
+	record->pid = pid;
+	record->time_ns = now_ns();
+	record->cwd = (struct sw_dir){ .inode = st.st_ino,
+				       .device = major(st.st_dev) << 20 | minor(st.st_dev) };
 }
 
 static const char *text(struct json_object *in, const char *key)
@@ -241,19 +222,13 @@ TEST(of_a_living_process_its_script_parents_and_folder_are_found)
 {
 	struct sw_evidence record = { .id = 0xfffffffffffffff8, .time_ns = now_ns() };
 	struct json_object *found, *list;
-	struct stat st;
 	int input;
 
-	world_make();
-	put("spam.php", "<?php mail('x');");
-	stat(dir, &st);
-	record.pid = child_start("SCRIPT_FILENAME=/srv/a\033b.php", &input);
-	record.time_ns = now_ns();
-	record.cwd = (struct sw_dir){ .inode = st.st_ino,
-				      .device = major(st.st_dev) << 20 | minor(st.st_dev) };
+	make_file("/spam.php", "<?php mail('x');");
+	child_start(&record, "SCRIPT_FILENAME=/srv/a\033b.php", &input);
 	record.cwd_path.flags = SW_PATH_TRUNCATED;
 
-	found = culprit_look(&record);
+	found = look(&record);
 	CHECK_EQ(json_object_get_uint64(json_object_object_get(found, "id")), record.id);
 	CHECK_STR(text(found, "script"), "/srv/a?b.php");
 	CHECK_STR(text(found, "cwd"), dir);
@@ -267,13 +242,13 @@ TEST(of_a_living_process_its_script_parents_and_folder_are_found)
 
 	/* Not the process that made the attempt: it began later. */
 	record.time_ns = 1;
-	found = culprit_look(&record);
+	found = look(&record);
 	CHECK(!json_object_object_get(found, "script"));
 	CHECK(!json_object_object_get(found, "candidates"));
 	json_object_put(found);
 	close(input);
 	waitpid(record.pid, NULL, 0);
-	world_remove();
+	world_clear();
 }
 
 TEST(a_process_that_moved_on_tells_nothing_of_the_folder)
@@ -282,26 +257,96 @@ TEST(a_process_that_moved_on_tells_nothing_of_the_folder)
 	struct json_object *found;
 	int input;
 
-	world_make();
-	put("spam.php", "<?php mail('x');");
-	record.pid = child_start("A=b", &input);
-	record.time_ns = now_ns();
+	make_file("/spam.php", "<?php mail('x');");
+	child_start(&record, "A=b", &input);
 	record.cwd = (struct sw_dir){ .inode = 1, .device = 1 };
 	memcpy(record.cwd_path.names, "elsewhere", 10);
 	record.cwd_path.len = 10;
 	record.cwd_path.count = 1;
-	found = culprit_look(&record);
+	found = look(&record);
 	CHECK(!json_object_object_get(found, "candidates"));
 	json_object_put(found);
 	close(input);
 	waitpid(record.pid, NULL, 0);
-	world_remove();
+	world_clear();
+}
+
+/* The numbers of its folder are others, as on overlayfs; of the path so many names are known. */
+static struct json_object *look_by_path(struct sw_evidence *record, __u32 names)
+{
+	char path[sizeof(dir)], *slash;
+	struct sw_path *known = &record->cwd_path;
+
+	strcpy(path, dir);
+	known->len = known->count = 0;
+	while (known->count < names && (slash = strrchr(path, '/'))) {
+		strcpy(known->names + known->len, slash + 1);
+		known->len += strlen(slash + 1) + 1;
+		known->count++;
+		*slash = '\0';
+	}
+	record->cwd = (struct sw_dir){ .inode = 1, .device = 1 };
+	strcpy(record->exe_path.names, "php");
+	record->exe_path.count = 1;
+	record->exe_path.len = 4;
+	return look(record);
+}
+
+TEST(by_the_end_of_a_path_no_script_is_guessed)
+{
+	struct sw_evidence record = { .id = 1 };
+	struct json_object *found;
+	int input;
+
+	make_file("/spam.php", "<?php mail('x');");
+	child_start(&record, "A=b", &input);
+	found = look_by_path(&record, PATH_MAX);
+	CHECK_STR(text(found, "guess"), at("/spam.php"));
+	json_object_put(found);
+
+	record.cwd_path.flags = SW_PATH_TRUNCATED;
+	found = look_by_path(&record, 1);
+	CHECK_EQ(json_object_array_length(json_object_object_get(found, "candidates")), 1);
+	CHECK(!json_object_object_get(found, "guess"));
+	CHECK(!json_object_object_get(found, "cwd"));
+	json_object_put(found);
+	close(input);
+	waitpid(record.pid, NULL, 0);
+	world_clear();
+}
+
+static size_t candidates(const struct sw_evidence *record, struct culprit_folders *folders)
+{
+	struct json_object *found = culprit_look(record, folders);
+	size_t n = json_object_array_length(json_object_object_get(found, "candidates"));
+
+	json_object_put(found);
+	return n;
+}
+
+TEST(a_folder_is_searched_once_in_a_round)
+{
+	static struct culprit_folders folders;
+	struct sw_evidence record = { .id = 1 };
+	int input;
+
+	make_file("/one.php", "<?php mail('x');");
+	child_start(&record, "A=b", &input);
+	CHECK_EQ(candidates(&record, &folders), 1);
+	make_file("/two.php", "<?php mail('x');");
+	CHECK_EQ(candidates(&record, &folders), 1);
+	CHECK_EQ(folders.n, 1);
+	folders.n = 0;
+	CHECK_EQ(candidates(&record, &folders), 2);
+	close(input);
+	waitpid(record.pid, NULL, 0);
+	world_clear();
 }
 
 TEST(nobody_is_no_process)
 {
 	struct sw_evidence record = { .id = 1, .time_ns = UINT64_MAX };
-	struct json_object *found = culprit_look(&record);
+	struct json_object *found = look(&record);
 
 	CHECK(!json_object_object_get(found, "parents"));
 	json_object_put(found);

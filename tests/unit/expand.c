@@ -1,66 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* From globs to folders: which are found, and what users cannot make of it. */
-#include "test.h"
+#include "world.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "expand.h"
 
 #define ALICE 1000
 #define BOB 1001
 
-static char dir[] = "/tmp/smtpwall-expand-XXXXXX";
-
-static void world_remove(void)
+static uint64_t make_of(const char *path, uid_t owner)
 {
-	char command[64];
+	uint64_t inode = make(path);
 
-	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-	if (system(command))
-		perror(command);
-}
-
-__attribute__((__constructor__)) static void world_make(void)
-{
-	if (!mkdtemp(dir) || chmod(dir, 0755))
+	if (chown(at(path), owner, owner))
 		abort();
-	atexit(world_remove);
-}
-
-static const char *at(const char *path)
-{
-	static char full[2][4096];
-	static int turn;
-
-	turn = !turn;
-	snprintf(full[turn], sizeof(full[turn]), "%s%s", dir, path);
-	return full[turn];
-}
-
-static uint64_t make(const char *path, uid_t owner)
-{
-	struct stat st;
-
-	if (mkdir(at(path), 0755) || chown(at(path), owner, owner) || stat(at(path), &st))
-		abort();
-	return st.st_ino;
+	return inode;
 }
 
 static void link_to(const char *target, const char *path, uid_t owner)
 {
 	if (symlink(target, at(path)) || lchown(at(path), owner, owner))
-		abort();
-}
-
-static void clean(void)
-{
-	char command[64];
-
-	snprintf(command, sizeof(command), "rm -rf '%s'/*", dir);
-	if (system(command))
 		abort();
 }
 
@@ -73,6 +33,7 @@ static struct {
 	size_t n;
 } found;
 static char sought[8192]; /* "/srv for *\n" … */
+static size_t n_sought;
 static atomic_bool stop;
 
 static int identify(int fd, struct sw_dir *ret, void *userdata)
@@ -90,6 +51,7 @@ static void seek(int fd, const char *path, const struct glob *of, const char *pa
 {
 	size_t used = strlen(sought);
 
+	n_sought++;
 	(void)fd, (void)of, (void)userdata;
 	if (!strncmp(path, dir, strlen(dir)) && used < sizeof(sought) / 2)
 		snprintf(sought + used, sizeof(sought) - used, "%s for %.*s\n", path + strlen(dir),
@@ -115,6 +77,7 @@ static void look(void)
 {
 	expansion_free(found.all);
 	sought[0] = '\0';
+	n_sought = 0;
 	if (!CHECK_EQ(expand(&globs, &by, &found.all), 0))
 		exit(EXIT_FAILURE);
 	globs_clear(&globs);
@@ -135,11 +98,11 @@ TEST(folders_that_match_are_found_with_their_owners)
 {
 	uint64_t one, two, hidden, deep;
 
-	make("/www", 0);
-	one = make("/www/one", ALICE);
-	two = make("/www/two", 0);
-	hidden = make("/www/.git", 0);
-	deep = make("/www/one/deep", ALICE);
+	make("/www");
+	one = make_of("/www/one", ALICE);
+	two = make("/www/two");
+	hidden = make("/www/.git");
+	deep = make_of("/www/one/deep", ALICE);
 	close(creat(at("/www/file"), 0600));
 	glob("/www/*", 0, SW_PLACE_SITE);
 	look();
@@ -153,19 +116,19 @@ TEST(folders_that_match_are_found_with_their_owners)
 	CHECK(!place(hidden) && !place(deep));
 	CHECK_CONTAINS(sought, "/www for *\n");
 	CHECK_CONTAINS(sought, " for www\n");
-	clean();
+	world_clear();
 }
 
 TEST(globs_may_be_anywhere_in_a_path_and_nowhere)
 {
 	uint64_t one, two;
 
-	make("/home", 0);
-	make("/home/alice", ALICE);
-	make("/home/bob", BOB);
-	one = make("/home/alice/public_html", ALICE);
-	two = make("/home/bob/public_html", BOB);
-	make("/home/bob/other", BOB);
+	make("/home");
+	make_of("/home/alice", ALICE);
+	make_of("/home/bob", BOB);
+	one = make_of("/home/alice/public_html", ALICE);
+	two = make_of("/home/bob/public_html", BOB);
+	make_of("/home/bob/other", BOB);
 	glob("/home/*/public_html", 0, SW_PLACE_SITE);
 	look();
 	CHECK_EQ(found.n, 2);
@@ -178,17 +141,17 @@ TEST(globs_may_be_anywhere_in_a_path_and_nowhere)
 	look();
 	CHECK_EQ(found.n, 0);
 	CHECK_CONTAINS(sought, " for nowhere\n"); /* which may come */
-	clean();
+	world_clear();
 }
 
 TEST(what_matches_a_folder_matches_those_in_it)
 {
 	uint64_t site, uploads, sibling;
 
-	make("/w", 0);
-	site = make("/w/site", 0);
-	sibling = make("/w/site-b", 0); /* between the folder and those in it by strcmp(3) */
-	uploads = make("/w/site/uploads", 0);
+	make("/w");
+	site = make("/w/site");
+	sibling = make("/w/site-b"); /* between the folder and those in it by strcmp(3) */
+	uploads = make("/w/site/uploads");
 	glob("/w/*", 0, SW_PLACE_SITE);
 	glob("/w/*/uploads", 1, 0);
 	glob("/w/site", 2, 0);
@@ -200,7 +163,7 @@ TEST(what_matches_a_folder_matches_those_in_it)
 	CHECK_EQ(place(uploads)->set, 7);
 	CHECK_EQ(place(uploads)->flags, 0);
 	CHECK_EQ(place(sibling)->set, 0);
-	clean();
+	world_clear();
 }
 
 /* ---- what comes later ---- */
@@ -212,14 +175,14 @@ TEST(what_has_come_is_added_with_what_is_below_it)
 	const char *star = strchr(sites.text, '*'), *below = strchr(uploads.text, '*');
 	uint64_t one, two, deep, again;
 
-	make("/w", 0);
-	one = make("/w/one", 0);
+	make("/w");
+	one = make("/w/one");
 	glob("/w/*", 1, SW_PLACE_SITE);
 	glob("/w/*/uploads", 2, 0);
 	look();
 	CHECK(found.n == 1 && place(one));
-	two = make("/w/two", ALICE);
-	deep = make("/w/two/uploads", ALICE);
+	two = make_of("/w/two", ALICE);
+	deep = make_of("/w/two/uploads", ALICE);
 	CHECK_EQ(expand_more(found.all, &by, at("/w"), &sites, star, "two"), 0);
 	CHECK_EQ(expand_more(found.all, &by, at("/w"), &uploads, below, "two"), 0);
 	take_rows();
@@ -231,14 +194,14 @@ TEST(what_has_come_is_added_with_what_is_below_it)
 	/* Another one in its place. */
 	if (rename(at("/w/two"), at("/gone")))
 		abort();
-	again = make("/w/two", ALICE);
+	again = make_of("/w/two", ALICE);
 	expansion_forget(found.all, at("/w"), "two");
 	CHECK_EQ(expand_more(found.all, &by, at("/w"), &sites, star, "two"), 0);
 	take_rows();
 	CHECK(found.n == 2 && place(one) && place(again));
 	free(sites.text);
 	free(uploads.text);
-	clean();
+	world_clear();
 }
 
 /* ---- links ---- */
@@ -247,11 +210,11 @@ TEST(a_link_of_roots_is_followed_to_where_the_folder_is)
 {
 	uint64_t one, two;
 
-	make("/srv", 0);
-	make("/srv/www", 0);
-	one = make("/srv/www/one", ALICE);
-	two = make("/srv/www/two", ALICE);
-	make("/var", 0);
+	make("/srv");
+	make("/srv/www");
+	one = make_of("/srv/www/one", ALICE);
+	two = make_of("/srv/www/two", ALICE);
+	make("/var");
 	link_to("../srv/./www", "/var/www", 0);
 	link_to(at("/srv/www/two"), "/var/shop", 0);
 	glob("/var/www/*", 1, SW_PLACE_SITE);
@@ -263,17 +226,17 @@ TEST(a_link_of_roots_is_followed_to_where_the_folder_is)
 	CHECK_EQ(place(one)->set, 1);
 	CHECK_EQ(place(two)->set, 3);
 	CHECK_CONTAINS(sought, "/srv/www for *\n");
-	clean();
+	world_clear();
 }
 
 TEST(no_link_that_others_could_have_put_there_is_followed)
 {
 	uint64_t victim;
 
-	make("/www", 0);
-	victim = make("/www/bob", BOB);
-	make("/home", 0);
-	make("/home/alice", ALICE);
+	make("/www");
+	victim = make_of("/www/bob", BOB);
+	make("/home");
+	make_of("/home/alice", ALICE);
 	link_to(at("/www/bob"), "/home/alice/public_html", ALICE);
 	glob("/home/*/public_html", 1, SW_PLACE_SITE);
 	look();
@@ -287,7 +250,7 @@ TEST(no_link_that_others_could_have_put_there_is_followed)
 	CHECK_EQ(found.n, 0);
 
 	/* Root's link, whose way leads by hers. */
-	make("/links", 0);
+	make("/links");
 	link_to(at("/home/alice/public_html"), "/links/alice", 0);
 	unlink(at("/home/alice/public_html"));
 	link_to(at("/www/bob"), "/home/alice/public_html", ALICE);
@@ -296,7 +259,7 @@ TEST(no_link_that_others_could_have_put_there_is_followed)
 	CHECK_EQ(found.n, 0);
 
 	/* Where all may write. */
-	make("/open", 0);
+	make("/open");
 	link_to(at("/www/bob"), "/open/site", 0);
 	if (chmod(at("/open"), 01777))
 		abort();
@@ -304,12 +267,12 @@ TEST(no_link_that_others_could_have_put_there_is_followed)
 	look();
 	CHECK_EQ(found.n, 0);
 	CHECK(!place(victim));
-	clean();
+	world_clear();
 }
 
 TEST(links_in_a_circle_end)
 {
-	make("/w", 0);
+	make("/w");
 	link_to("b", "/w/a", 0);
 	link_to("a", "/w/b", 0);
 	link_to(".", "/w/here", 0);
@@ -317,19 +280,19 @@ TEST(links_in_a_circle_end)
 	glob("/w/*", 1, SW_PLACE_SITE);
 	look();
 	CHECK_EQ(found.n, 1); /* by `here` */
-	clean();
+	world_clear();
 }
 
 /* ---- how many ---- */
 
-static void make_many(const char *format, int n, uid_t owner)
+static void make_many_of(const char *format, int n, uid_t owner)
 {
 	char path[64];
 	int i;
 
 	for (i = 0; i < n; i++) {
 		snprintf(path, sizeof(path), format, i);
-		make(path, owner);
+		make_of(path, owner);
 	}
 }
 
@@ -338,28 +301,53 @@ TEST(a_user_makes_no_more_places_than_he_may)
 	uint64_t bob;
 	__u32 uid;
 
-	make("/home", 0);
-	make("/home/alice", ALICE);
-	make("/home/alice/sites", ALICE);
-	make_many("/home/alice/sites/%d", PLACES_OF_USER + 100, ALICE);
-	make("/home/bob", BOB);
-	make("/home/bob/sites", BOB);
-	bob = make("/home/bob/sites/one", BOB);
+	make("/home");
+	make_of("/home/alice", ALICE);
+	make_of("/home/alice/sites", ALICE);
+	make_many_of("/home/alice/sites/%d", PLACES_OF_USER + 100, ALICE);
+	make_of("/home/bob", BOB);
+	make_of("/home/bob/sites", BOB);
+	bob = make_of("/home/bob/sites/one", BOB);
 	glob("/home/*/sites/*", 0, SW_PLACE_SITE);
 	look();
 	CHECK_EQ(found.n, PLACES_OF_USER + 1);
 	CHECK(place(bob));
 	CHECK(expansion_is_greedy(found.all, &uid) && uid == ALICE);
 	CHECK(!expansion_is_full(found.all));
-	clean();
+	world_clear();
 }
 
-static double seconds(void)
+TEST(of_a_user_s_folders_only_so_many_are_watched_and_all_are_looked_into)
 {
-	struct timespec now;
+	size_t others;
+	uint64_t last;
+	__u32 uid;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec + now.tv_nsec / 1e9;
+	make("/home");
+	make_of("/home/alice", ALICE);
+	make_of("/home/alice/sites", ALICE);
+	glob("/home/*/sites/*/public", 0, SW_PLACE_SITE);
+	look();
+	others = n_sought;
+	make_many_of("/home/alice/sites/%d", SEEKS_AT_USER, ALICE);
+	make_of("/home/bob", BOB);
+	make_of("/home/bob/sites", BOB);
+	make_of("/home/bob/sites/one", BOB);
+	glob("/home/*/sites/*/public", 0, SW_PLACE_SITE);
+	look();
+	CHECK_EQ(found.n, 0);
+	CHECK(expansion_is_wide(found.all, &uid) && uid == ALICE);
+	/* Of hers `sites` is one, of his there are three, and his home is root's to have made. */
+	CHECK_EQ(n_sought, others - 1 + SEEKS_AT_USER + 3);
+	CHECK_CONTAINS(sought, "/home/bob for sites\n");
+	make_many_of("/home/alice/sites/%d/public", SEEKS_AT_USER, ALICE);
+	last = make_of("/home/bob/sites/one/public", BOB);
+	glob("/home/*/sites/*/public", 0, SW_PLACE_SITE);
+	look();
+	CHECK_EQ(found.n, SEEKS_AT_USER + 1);
+	CHECK(place(last));
+	CHECK(!expansion_is_greedy(found.all, &uid));
+	world_clear();
 }
 
 TEST(a_hundred_thousand_sites_of_root_s_are_found)
@@ -367,8 +355,8 @@ TEST(a_hundred_thousand_sites_of_root_s_are_found)
 	double before;
 	__u32 uid;
 
-	make("/www", 0);
-	make_many("/www/%d", 100000, ALICE);
+	make("/www");
+	make_many_of("/www/%d", 100000, ALICE);
 	glob("/www/*", 0, SW_PLACE_SITE);
 	before = seconds();
 	look();
@@ -378,7 +366,7 @@ TEST(a_hundred_thousand_sites_of_root_s_are_found)
 	before = seconds();
 	take_rows();
 	printf("# their rows made in %.3f s\n", seconds() - before);
-	clean();
+	world_clear();
 	free(found.row);
 	expansion_free(found.all);
 }

@@ -290,8 +290,8 @@ static void make_version_1(void)
 	    sqlite3_exec(db,
 			 "CREATE TABLE event (id INTEGER PRIMARY KEY AUTOINCREMENT, time_ms INTEGER"
 			 " NOT NULL, event TEXT NOT NULL, subject TEXT, name TEXT, policy TEXT,"
-			 " \"limit\" TEXT, road TEXT, reason TEXT, text TEXT, comm TEXT, destination"
-			 " TEXT, used INTEGER, pid INTEGER, uid INTEGER, port INTEGER, until_ms"
+			 " \"limit\" TEXT, road TEXT, reason TEXT, text TEXT, comm TEXT,"
+			 " destination TEXT, used INTEGER, pid INTEGER, uid INTEGER, port INTEGER, until_ms"
 			 " INTEGER, count INTEGER);"
 			 "INSERT INTO event (time_ms, event) VALUES (1, 'start');"
 			 "PRAGMA user_version = 1",
@@ -316,8 +316,8 @@ TEST(a_history_of_the_first_version_is_read_and_taken_over)
 	CHECK_EQ(history_add(h, &refusal), 0);
 	CHECK_EQ(history_read(h, 0, 0, see, &seen), 0);
 	CHECK_EQ(seen.n, 2);
-	CHECK_EQ(sqlite3_exec(history_db(h), "SELECT * FROM held, clock, offence", NULL, NULL, NULL),
-		 SQLITE_OK);
+	CHECK(sqlite3_exec(history_db(h), "SELECT * FROM held, clock, offence", NULL, NULL,
+			   NULL) == SQLITE_OK);
 	history_close(h);
 	if (CHECK_EQ(history_edit(dir, &h), 0))
 		history_close(h);

@@ -1,58 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Sites as they come and go, told by the thread that looks for them. */
-#include "test.h"
-
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
+#include "world.h"
 
 #include "expand.h"
 #include "places.h"
-
-static char dir[] = "/tmp/smtpwall-places-XXXXXX";
-
-static void world_remove(void)
-{
-	char command[64];
-
-	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-	if (system(command))
-		perror(command);
-}
-
-__attribute__((__constructor__)) static void world_make(void)
-{
-	if (!mkdtemp(dir) || chmod(dir, 0755))
-		abort();
-	atexit(world_remove);
-}
-
-static const char *at(const char *path)
-{
-	static char full[2][4096];
-	static int turn;
-
-	turn = !turn;
-	snprintf(full[turn], sizeof(full[turn]), "%s%s", dir, path);
-	return full[turn];
-}
-
-static uint64_t make(const char *path)
-{
-	struct stat st;
-
-	if (mkdir(at(path), 0755) || stat(at(path), &st))
-		abort();
-	return st.st_ino;
-}
-
-static double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec + now.tv_nsec / 1e9;
-}
 
 /* ---- the kernel's map ---- */
 
@@ -164,8 +115,7 @@ TEST(a_new_site_is_known_within_a_second_and_so_is_its_end)
 		abort();
 	CHECK(hear(1) && place(one));
 	stop(places);
-	if (rmdir(at("/www/one")) || rmdir(at("/www")))
-		abort();
+	world_clear();
 }
 
 TEST(what_has_to_come_first_is_waited_for_as_well)
@@ -184,8 +134,7 @@ TEST(what_has_to_come_first_is_waited_for_as_well)
 	make("/home/bob/public_html");
 	CHECK(hear(2));
 	stop(places);
-	if (system("rm -r /tmp/smtpwall-places-*/home"))
-		abort();
+	world_clear();
 }
 
 TEST(other_globs_have_other_rows)
@@ -209,8 +158,7 @@ TEST(other_globs_have_other_rows)
 	make("/three");
 	CHECK(hear(2));
 	stop(places);
-	if (rmdir(at("/one")) || rmdir(at("/two")) || rmdir(at("/three")))
-		abort();
+	world_clear();
 }
 
 TEST(the_kernel_hears_only_of_what_has_changed)
@@ -237,8 +185,7 @@ TEST(the_kernel_hears_only_of_what_has_changed)
 	CHECK(hear(50));
 	CHECK_EQ(n_puts, 3);
 	stop(places);
-	if (system("rm -r /tmp/smtpwall-places-*/www"))
-		abort();
+	world_clear();
 }
 
 /* A user who does this costs little, and the sites of others are found all the same. */
@@ -261,6 +208,5 @@ TEST(a_flood_of_folders_that_come_and_go_is_survived)
 	printf("# heard of %zu changes\n", n_puts);
 	CHECK(n_puts < 1000);
 	stop(places);
-	if (rmdir(at("/www/site")) || rmdir(at("/www")))
-		abort();
+	world_clear();
 }

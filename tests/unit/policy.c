@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* From a configuration to the tables that the kernel walks. */
-#include "test.h"
+#include "world.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "cleanup.h"
 #include "config.h"
@@ -15,43 +12,9 @@
 #include "people.h"
 #include "policy.h"
 
-static char dir[] = "/tmp/smtpwall-policy-XXXXXX";
-
-static void world_remove(void)
+__attribute__((__constructor__)) static void conf_d_make(void)
 {
-	char command[64];
-
-	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-	if (system(command))
-		perror(command);
-}
-
-__attribute__((__constructor__)) static void world_make(void)
-{
-	char conf_d[sizeof(dir) + 8];
-
-	if (!mkdtemp(dir))
-		abort();
-	snprintf(conf_d, sizeof(conf_d), "%s/conf.d", dir);
-	if (mkdir(conf_d, 0700))
-		abort();
-	atexit(world_remove);
-}
-
-static const char *in_dir(const char *name)
-{
-	static char path[128];
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	return path;
-}
-
-static void write_text(const char *name, const char *text)
-{
-	_cleanup_fclose_ FILE *f = fopen(in_dir(name), "w");
-
-	if (!f || fputs(text, f) < 0)
-		abort();
+	make("/conf.d");
 }
 
 static void user(struct people *people, const char *name, uint32_t uid, uint32_t gid)
@@ -105,9 +68,9 @@ static struct ruleset *compile_after(const char *settings, const char *policies,
 	int error;
 
 	findings_clear(&told);
-	write_text("smtpwall.conf", settings);
-	write_text("conf.d/10-test.conf", policies);
-	error = config_load(in_dir("smtpwall.conf"), &told, &config);
+	make_file("/smtpwall.conf", settings);
+	make_file("/conf.d/10-test.conf", policies);
+	error = config_load(at("/smtpwall.conf"), &told, &config);
 	if (!error)
 		error = policy_compile_for(people, config, live, &told, &ruleset);
 	CHECK_EQ(!ruleset, !!error);
@@ -206,10 +169,9 @@ TEST(lists_have_one_entry_a_line)
 	char policies[256];
 	struct ruleset *r;
 
-	write_text("gold.users",
-		   "# gold\nalice  # comment\n\n\t2000-2002 \r\ncustom*\nghost\n1999");
-	snprintf(policies, sizeof(policies), "policy a { users = {\"@%s\"} }",
-		 in_dir("gold.users"));
+	make_file("/gold.users",
+		  "# gold\nalice  # comment\n\n\t2000-2002 \r\ncustom*\nghost\n1999");
+	snprintf(policies, sizeof(policies), "policy a { users = {\"@%s\"} }", at("/gold.users"));
 	r = compile(NO_EXEMPT, policies);
 	CHECK_EQ(of_uid(r, 1000), 1);
 	CHECK_EQ(of_uid(r, 1001), 0);
@@ -234,8 +196,8 @@ static void list_refused(const char *text, const char *what)
 {
 	char policies[256];
 
-	write_text("bad.users", text);
-	snprintf(policies, sizeof(policies), "policy a { users = {\"@%s\"} }", in_dir("bad.users"));
+	make_file("/bad.users", text);
+	snprintf(policies, sizeof(policies), "policy a { users = {\"@%s\"} }", at("/bad.users"));
 	refused("", policies, what);
 }
 
@@ -265,9 +227,9 @@ TEST(a_list_of_strangers_is_told_in_a_few_lines)
 
 	for (i = 0; i < 500; i++)
 		n += sprintf(text + n, "ghost%d\n", i);
-	write_text("old.users", text);
+	make_file("/old.users", text);
 	snprintf(policies, sizeof(policies), "policy a { users = {\"@%s\", bob} }",
-		 in_dir("old.users"));
+		 at("/old.users"));
 	r = compile(NO_EXEMPT, policies);
 	if (CHECK_EQ(told.n_warnings, 6))
 		CHECK_CONTAINS(told.warning[5], "500 entries of '@");
@@ -697,17 +659,9 @@ TEST(too_many_intervals_are_counted_and_not_written)
 	edges_clear(&edges);
 }
 
-static double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec + now.tv_nsec / 1e9;
-}
-
 static void write_lines(const char *name, int lines, const char *format)
 {
-	_cleanup_fclose_ FILE *f = fopen(in_dir(name), "w");
+	_cleanup_fclose_ FILE *f = fopen(at(name), "w");
 	int i;
 
 	for (i = 0; f && i < lines; i++)
@@ -721,7 +675,7 @@ static void timed(const char *list, const char *what)
 	double before;
 	int i;
 
-	snprintf(policies, sizeof(policies), "policy a { users = {\"@%s\"} }", in_dir(list));
+	snprintf(policies, sizeof(policies), "policy a { users = {\"@%s\"} }", at(list));
 	before = seconds();
 	r = compile(NO_EXEMPT, policies);
 	printf("# 100 000 %s: %.3f s\n", what, seconds() - before);
@@ -732,10 +686,10 @@ static void timed(const char *list, const char *what)
 
 TEST(a_hundred_thousand_users_fit)
 {
-	write_lines("ids.users", 100000, "%d\n");
-	timed("ids.users", "uids");
-	write_lines("ranges.users", 100000, "%d-%d\n");
-	timed("ranges.users", "ranges");
+	write_lines("/ids.users", 100000, "%d\n");
+	timed("/ids.users", "uids");
+	write_lines("/ranges.users", 100000, "%d-%d\n");
+	timed("/ranges.users", "ranges");
 }
 
 TEST(a_hundred_thousand_names_are_found_and_as_many_strangers_told)
@@ -768,9 +722,8 @@ TEST(more_users_than_the_table_holds_are_refused)
 {
 	char policies[256];
 
-	write_lines("many.users", SW_INTERVALS / 2 + 1, "%d\n");
-	snprintf(policies, sizeof(policies), "policy a { users = {\"@%s\"} }",
-		 in_dir("many.users"));
+	write_lines("/many.users", SW_INTERVALS / 2 + 1, "%d\n");
+	snprintf(policies, sizeof(policies), "policy a { users = {\"@%s\"} }", at("/many.users"));
 	refused(NO_EXEMPT, policies, "262144 at most: write ranges");
 }
 

@@ -39,7 +39,8 @@ static int add_struct(struct layout *l, const char *name, unsigned int size,
 	int id = btf__add_struct(l->btf, name, size);
 
 	for (size_t i = 0; i < n; i++)
-		CHECK_EQ(btf__add_field(l->btf, field[i].name, field[i].type, field[i].at * 8, 0), 0);
+		CHECK_EQ(btf__add_field(l->btf, field[i].name, field[i].type, field[i].at * 8, 0),
+			 0);
 	return id;
 }
 

@@ -484,6 +484,9 @@ TEST(text_of_strangers_moves_no_cursor)
 	CHECK_STR(cleaned("\xe2\x80\xae"
 			  "exe"),
 		  "?exe"); /* right to left from here */
+	CHECK_STR(cleaned("1\xd8\x9c"
+			  "2\xd8\xa7"),
+		  "1?2\xd8\xa7"); /* the Arabic mark goes, its letters stay */
 	CHECK_STR(cleaned("\xff\xc3"), "??");
 	CHECK_STR(cleaned("\xc0\x9b\xed\xa0\x80"), "?????"); /* overlong, surrogate */
 	CHECK_EQ(clean_width("J\xc3\xbcrgen"), 6);

@@ -1,54 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The tree of cgroups, with directories in their place: they come, go and have numbers alike. */
-#include "test.h"
+#include "world.h"
 
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
+#include <fcntl.h>
+#include <sys/wait.h>
 
 #include "path.h"
 #include "units.h"
-
-static char dir[] = "/tmp/smtpwall-units-XXXXXX";
-
-static void world_remove(void)
-{
-	char command[64];
-
-	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-	if (system(command))
-		perror(command);
-}
-
-__attribute__((__constructor__)) static void world_make(void)
-{
-	if (!mkdtemp(dir) || chmod(dir, 0755))
-		abort();
-	atexit(world_remove);
-}
-
-static const char *at(const char *path)
-{
-	static char full[4096];
-
-	snprintf(full, sizeof(full), "%s%s", dir, path);
-	return full;
-}
-
-static uint64_t make(const char *path)
-{
-	struct stat st;
-
-	if (mkdir(at(path), 0755) || stat(at(path), &st))
-		abort();
-	return st.st_ino;
-}
-
-static void gone(const char *path)
-{
-	if (rmdir(at(path)))
-		abort();
-}
 
 /* ---- the kernel's map ---- */
 
@@ -120,10 +78,10 @@ static void stop(struct units *units)
 	n_map = 0;
 }
 
-/* What has happened is heard. */
+/* What has happened is heard, in as many pieces as it takes. */
 static void hear(void)
 {
-	while (sd_event_run(loop, 0) > 0)
+	while (sd_event_run(loop, 250000) > 0)
 		;
 }
 
@@ -303,24 +261,6 @@ TEST(names_that_others_than_root_give_are_not_believed)
 
 /* ---- how many ---- */
 
-static double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec + now.tv_nsec / 1e9;
-}
-
-static void make_many(const char *format, int n)
-{
-	char path[64];
-
-	for (int i = 0; i < n; i++) {
-		snprintf(path, sizeof(path), format, i);
-		make(path);
-	}
-}
-
 static int discard(const struct sw_cgroup *cgroup, const struct sw_unit_match *match,
 		   void *userdata)
 {
@@ -357,5 +297,113 @@ TEST(thousands_are_found_fast_and_a_full_queue_loses_none)
 	units_look(units);
 	printf("# 22 000 looked at again in %.3f s\n", seconds() - before);
 	CHECK_EQ(n_puts, 20000);
+	stop(units);
+}
+
+/* ---- a flood ---- */
+
+#define LEFT 3000
+
+static void repeat_one(const char *path)
+{
+	make(path);
+	gone(path);
+}
+
+/* Makes cgroups and removes them until it is told to end, then leaves many. */
+static void flood(int end)
+{
+	char byte, path[64];
+	unsigned int i;
+
+	fcntl(end, F_SETFL, O_NONBLOCK);
+	for (i = 0; read(end, &byte, 1) < 0; i++) {
+		snprintf(path, sizeof(path), "/f/z%u", i % 1000);
+		repeat_one(path);
+	}
+	make_many("/f/z%d", LEFT);
+	_exit(0);
+}
+
+static pid_t flood_start(int *ret_end)
+{
+	int end[2];
+	pid_t pid;
+
+	if (pipe(end))
+		abort();
+	pid = fork();
+	if (pid == 0) {
+		close(end[1]);
+		flood(end[0]);
+	}
+	close(end[0]);
+	*ret_end = end[1];
+	return pid;
+}
+
+static double ticked, longest;
+
+static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	double now = seconds();
+
+	(void)usec, (void)userdata;
+	if (now - ticked > longest)
+		longest = now - ticked;
+	ticked = now;
+	sd_event_source_set_time_relative(source, 10000);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static void run_for(double span)
+{
+	double end = seconds() + span;
+
+	while (seconds() < end)
+		sd_event_run(loop, 10000);
+}
+
+static double busy(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	return now.tv_sec + now.tv_nsec / 1e9;
+}
+
+TEST(a_flood_delays_nobody_and_loses_nothing)
+{
+	double before, used, made;
+	sd_event_source *tick;
+	struct units *units;
+	uint64_t calm;
+	pid_t pid;
+	int end;
+
+	make("/f");
+	make("/calm");
+	globs_add(&globs, "z*", 1, 0);
+	units = start("");
+	sd_event_add_time_relative(loop, &tick, CLOCK_MONOTONIC, 0, 1000, on_tick, NULL);
+	pid = flood_start(&end);
+	ticked = seconds();
+	before = busy();
+	run_for(0.5);
+	made = seconds();
+	calm = make("/calm/z");
+	while (!row(calm)->set && seconds() < made + 2)
+		sd_event_run(loop, 10000);
+	printf("# seen in the flood after %.3f s\n", seconds() - made);
+	CHECK(row(calm)->set == 1);
+	run_for(0.5);
+	used = (busy() - before) / (seconds() - made + 0.5);
+	printf("# %.0f %% of a processor, others waited %.3f s at most\n", 100 * used, longest);
+	CHECK(longest < 0.5);
+	sd_event_source_disable_unref(tick);
+	close(end);
+	waitpid(pid, NULL, 0);
+	hear();
+	CHECK_EQ(n_map, LEFT + 1);
 	stop(units);
 }

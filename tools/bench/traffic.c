@@ -184,7 +184,8 @@ int main(int argc, char **argv)
 	if (argc > 2 && strcmp(argv[1], "sink") == 0)
 		return sink(argv + 2);
 	if (argc != 5) {
-		fputs("usage: traffic sink PORT… | connect ADDRESS PORT N | send ADDRESS PORT N\n",
+		fputs("usage: traffic sink PORT… | connect ADDRESS PORT N | "
+		      "send ADDRESS PORT N\n",
 		      stderr);
 		return 2;
 	}

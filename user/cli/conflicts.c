@@ -44,7 +44,7 @@ __attribute__((__format__(__printf__, 3, 4))) static void add(struct found *foun
 
 /* ---- asking the firewall's own tool ---- */
 
-/* What a program prints; NULL if it is not there or fails. No shell, no environment of the caller. */
+/* What a program prints; NULL: it is not there or fails. No shell, no environment of the caller. */
 static char *output_of(const char *path, char *const argv[])
 {
 	static char *const environment[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C",

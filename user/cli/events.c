@@ -101,7 +101,7 @@ static int print_event(const struct event_record *record, void *userdata)
 	return r;
 }
 
-/* From here on what is told, however long ago it happened. In a history that was begun anew: all. */
+/* From here on what is told, however long ago it happened. In a history begun anew: all. */
 static void follow_from(struct follow *f, int64_t last_id)
 {
 	if (last_id > f->last)

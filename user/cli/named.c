@@ -3,37 +3,18 @@
 
 #include <string.h>
 
-/* The names of containers as their managers write them into cgroup paths. */
-static const struct {
-	const char *before, *behind;
-} container_forms[] = {
-	{ "/docker-", ".scope" },  { "/libpod-", ".scope" }, { "/cri-containerd-", ".scope" },
-	{ "/crio-", ".scope" },	   { "/lxc.payload.", "" },  { "/systemd-nspawn@", ".service" },
-	{ "/machine-", ".scope" }, { "/docker/", "" },
-};
+#include "scope.h"
 
-#define CONTAINER_LEN 64
-#define CONTAINER_ID_LEN 12 /* as `docker ps` shows it */
+#define CONTAINER_ID_LEN 64
+#define SHOWN_ID_LEN 12 /* as `docker ps` shows it */
 
-static bool container_name(const char *path, char ret[static CONTAINER_LEN])
+static bool container_name(const char *path, char ret[static SCOPE_LEN])
 {
-	size_t i, length;
-	const char *at;
-
-	for (i = 0; i < ARRAY_SIZE(container_forms); i++) {
-		at = strstr(path, container_forms[i].before);
-		if (!at)
-			continue;
-		at += strlen(container_forms[i].before);
-		length = strcspn(at, "/");
-		if (length > strlen(container_forms[i].behind))
-			length -= strlen(container_forms[i].behind);
-		if (length == 64 && strspn(at, "0123456789abcdef") >= 64)
-			length = CONTAINER_ID_LEN;
-		snprintf(ret, CONTAINER_LEN, "%.*s", (int)length, at);
-		return true;
-	}
-	return false;
+	if (!scope_container(path, ret))
+		return false;
+	if (strlen(ret) == CONTAINER_ID_LEN && strspn(ret, "0123456789abcdef") == CONTAINER_ID_LEN)
+		ret[SHOWN_ID_LEN] = '\0';
+	return true;
 }
 
 /* Does the subject's text say its name already? */
@@ -48,7 +29,7 @@ static bool says(const char *text, const char *name)
 void named_write(struct writer *w, const struct view *view, const struct sw_subject *subject)
 {
 	_cleanup_free_ char *name = view_subject_name(view, subject);
-	char text[SUBJECT_LEN], container[CONTAINER_LEN];
+	char text[SUBJECT_LEN], container[SCOPE_LEN];
 	bool contained;
 
 	view_subject_text(view, subject, text);

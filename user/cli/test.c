@@ -134,8 +134,8 @@ static const char *who_answered(int error, bool refused_by_us, const struct tria
 			return v6 ? "smtpwall (connect6)" : "smtpwall (connect4)";
 		return "another program on connect(), or a firewall";
 	case ECONNREFUSED:
-		return trial->road == SW_ROAD_RELAY ? "nobody listens there, or a firewall rejects" :
-						      "a firewall rejects";
+		return trial->road == SW_ROAD_RELAY ? "nobody listens there, or a firewall rejects"
+						    : "a firewall rejects";
 	case ETIMEDOUT:
 		return refused_by_us ? "smtpwall (socket_out)" : "a firewall drops the packets";
 	default:
@@ -147,8 +147,8 @@ static void write_trial(struct writer *w, const struct trial *trial, int error, 
 {
 	char destination[80];
 
-	snprintf(destination, sizeof(destination), strchr(trial->address, ':') ? "[%s]:%u" : "%s:%u",
-		 trial->address, trial->port);
+	snprintf(destination, sizeof(destination),
+		 strchr(trial->address, ':') ? "[%s]:%u" : "%s:%u", trial->address, trial->port);
 	writer_object(w, NULL);
 	writer_text(w, "name", trial->name);
 	writer_text(w, "destination", destination);
@@ -184,8 +184,8 @@ static int run_trials(const struct view *view, const struct passwd *user, struct
 static int test_as(const struct cli *cli, const char *name)
 {
 	static const struct column columns[] = {
-		{ "TRIED", "name", FORM_TEXT },	  { "DESTINATION", "destination", FORM_TEXT },
-		{ "ROAD", "road", FORM_TEXT },	  { "RESULT", "result", FORM_TEXT },
+		{ "TRIED", "name", FORM_TEXT },	    { "DESTINATION", "destination", FORM_TEXT },
+		{ "ROAD", "road", FORM_TEXT },	    { "RESULT", "result", FORM_TEXT },
 		{ "ANSWERED BY", "by", FORM_TEXT },
 	};
 	const struct passwd *user = getpwnam(name);

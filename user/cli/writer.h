@@ -55,8 +55,8 @@ struct column {
 	enum form form;
 };
 
-/* The list `key` of the document ("top.uid" goes down) as a table; in the JSON form nothing. `width`: 0 is as wide as
- * it gets, else text is cut to fit. */
+/* The list `key` of the document ("top.uid" goes down) as a table; in the JSON form nothing.
+ * `width`: 0 is as wide as it gets, else text is cut to fit. */
 void writer_table(struct writer *w, const char *key, const struct column *column, size_t n,
 		  size_t width, FILE *out);
 /* Width of stdout if that is a terminal, else 0. */
