@@ -53,7 +53,7 @@ static void *take(void *arg)
 static int listener(uint16_t port)
 {
 	struct sockaddr_in here = { .sin_family = AF_INET, .sin_port = htons(port) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), yes = 1;
 
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) < 0 ||
 	    bind(fd, (void *)&here, sizeof(here)) < 0 || listen(fd, 4096) < 0)
@@ -61,7 +61,13 @@ static int listener(uint16_t port)
 	return fd;
 }
 
-/* A connection that sends something gets a thread; the others are gone when they are taken. */
+/*
+ * A connection that sends something gets a thread; the others are gone when they are taken. Nobody
+ * waits for them: to wake a server up is a part of connect() on the same machine, and is dearer the
+ * deeper its CPU sleeps, so that a slower client would seem slower still.
+ */
+#define TAKEN_EVERY_US 2000
+
 static void *serve(void *arg)
 {
 	int server = (intptr_t)arg;
@@ -70,8 +76,10 @@ static void *serve(void *arg)
 		int fd = accept4(server, NULL, NULL, SOCK_CLOEXEC);
 		pthread_t thread;
 
-		if (fd < 0)
+		if (fd < 0) {
+			usleep(TAKEN_EVERY_US);
 			continue;
+		}
 		if (pthread_create(&thread, NULL, take, (void *)(intptr_t)fd) == 0)
 			pthread_detach(thread);
 		else
