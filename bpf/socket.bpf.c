@@ -407,12 +407,13 @@ static __always_inline struct sw_session *session_make(struct bpf_sock *sk, stru
 	return session;
 }
 
-/* A SYN. One that is sent again opens nothing anew. */
-static __always_inline void session_opens(struct bpf_sock *sk, struct sw_tag *tag,
+/*
+ * A SYN; `session`: of an earlier connection of its socket, or of this one: what is sent again opens
+ * nothing anew.
+ */
+static __always_inline void session_opens(struct sw_session *session, struct sw_tag *tag,
 					  const struct segment *s)
 {
-	struct sw_session *session = session_get(sk); /* of another connection of this socket */
-
 	tag->opened = 1;
 	tag->client_first = payload_seq(s);
 	if (session && !session_knows(session, s))
@@ -429,9 +430,9 @@ static __always_inline bool client_stops(struct __sk_buff *skb, struct bpf_sock 
 
 	if (s->cut || (tag->flags & SW_TAG_RAW) || (!s->payload && !s->opens && !s->closes))
 		return false;
-	if (s->opens)
-		session_opens(sk, tag, s);
 	session = session_get(sk);
+	if (s->opens)
+		session_opens(session, tag, s);
 	if (!session && !s->payload)
 		return false;
 	if (!session)

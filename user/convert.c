@@ -38,7 +38,8 @@ struct conversion {
 /* Written anew by every start, or of a kind that holds nothing to be kept. */
 static bool is_made_anew(const struct bpf_map *map)
 {
-	static const char *const names[] = { "control", "ports", "sketches", "own_addresses" };
+	static const char *const names[] = { "control", "ports", "sketches", "own_addresses",
+					     "unit_hashes" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (strcmp(bpf_map__name(map), names[i]) == 0)

@@ -358,6 +358,14 @@ struct {
 	__type(value, __u8);
 } acquaintances MAP;
 
+/* What cgroups count as that no row of `units` is above: a cgroup is never renamed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct sw_cgroup);
+	__type(value, struct sw_unit);
+} unit_hashes MAP;
+
 /* Sessions older than the programs, by socket cookie. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

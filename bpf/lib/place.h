@@ -418,6 +418,18 @@ SUBPROGRAM int known_unit_name(__u64 address, __u64 unit, __u32 generation)
 	return unit_name(address_of(top), unit);
 }
 
+static __always_inline __u64 unit_hash_of(__u64 cgroup, __u64 address)
+{
+	struct sw_cgroup key = { cgroup };
+	struct sw_unit *known = bpf_map_lookup_elem(&unit_hashes, &key), unit;
+
+	if (known)
+		return known->unit;
+	unit = (struct sw_unit){ unit_hash(address) };
+	bpf_map_update_elem(&unit_hashes, &key, &unit, BPF_ANY);
+	return unit.unit;
+}
+
 /*
  * Fills `tag->unit` and `tag->cgroup`. `address` is of the struct cgroup that the task is a unit
  * by; the nearest one upwards that is known says what it counts as.
@@ -445,7 +457,7 @@ SUBPROGRAM int find_unit(struct sw_tag *tag, __u64 address, __u32 generation)
 		}
 		cgroup = parent_of(cgroup);
 	}
-	tag->unit = unit_hash(address);
+	tag->unit = unit_hash_of(tag->cgroup, address);
 	unit_name(address, tag->unit);
 	return 0;
 }
