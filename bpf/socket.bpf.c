@@ -408,8 +408,8 @@ static __always_inline struct sw_session *session_make(struct bpf_sock *sk, stru
 }
 
 /*
- * A SYN; `session`: of an earlier connection of its socket, or of this one: what is sent again opens
- * nothing anew.
+ * A SYN; `session`: of an earlier connection of its socket, or of this one: what is sent again
+ * opens nothing anew.
  */
 static __always_inline void session_opens(struct sw_session *session, struct sw_tag *tag,
 					  const struct segment *s)
@@ -569,7 +569,7 @@ static __always_inline bool server_stops(struct __sk_buff *skb, struct bpf_sock 
 	session = session_get(sk);
 	if (!session && tag->opened) {
 		session = session_make(sk, tag, s, SIDE_SERVER);
-		if (!session) /* once unheard, the server's replies would be taken for one another's */
+		if (!session) /* once unheard, its replies would be taken for one another's */
 			return enforces(bpf_ktime_get_boot_ns());
 	}
 	if (!session)

@@ -84,6 +84,14 @@ harmless() {
 	find "$F/long" -delete
 }
 
+@test "names are whole whether they lie within their dentry or not" {
+	path=$F
+	for n in 1 7 8 31 32 38 39 40 41 64; do path+=/$(printf "%0${n}d" 0); done
+	install -d -m 0755 "$path" && cp "$LAB/bin/shady" "$path/program"
+	as_user $U in_folder "$path" "$path/program" "$WORLD"
+	newest_is uid:$U ".cwd == \"$path\" and .exe == \"$path/program\" and .truncated == []"
+}
+
 @test "control characters and newlines in name, arguments and folder stay out of the terminal" {
 	evil=$'a\e[2J\nb\r\tc\x9b\xe2\x80\xae"]},{"x\x7f'
 	mkdir -m 0777 "$F/$evil"

@@ -66,7 +66,7 @@ static __always_inline bool in_container_of_root(struct task_struct *task,
 		if (kernel_read(ns, ns.inum) == control->pid_ns)
 			return false;
 		if (!parent || kernel_read(parent, ns.inum) == control->pid_ns)
-			return kernel_read(kernel_read(ns, user_ns), ns.inum) == control->user_ns;
+			return kernel_read(ns, user_ns, ns.inum) == control->user_ns;
 		ns = parent;
 	}
 	return true;
@@ -74,7 +74,7 @@ static __always_inline bool in_container_of_root(struct task_struct *task,
 
 static __always_inline bool owned_by_root(struct cgroup *cgroup)
 {
-	struct kernfs_iattrs *attributes = kernel_read(kernel_read(cgroup, kn), iattr);
+	struct kernfs_iattrs *attributes = kernel_read(cgroup, kn, iattr);
 
 	return !attributes || kernel_read(attributes, ia_uid.val) == 0;
 }
@@ -86,7 +86,7 @@ static __always_inline bool owned_by_root(struct cgroup *cgroup)
  */
 static __always_inline struct cgroup *unit_of(struct task_struct *task)
 {
-	struct cgroup *cgroup = kernel_read(kernel_read(kernel_read(kernel_read(task, nsproxy), cgroup_ns), root_cset), dfl_cgrp);
+	struct cgroup *cgroup = kernel_read(task, nsproxy, cgroup_ns, root_cset, dfl_cgrp);
 	struct cgroup *parent;
 	int i;
 
@@ -100,7 +100,7 @@ static __always_inline struct cgroup *unit_of(struct task_struct *task)
 	if (parent_of(cgroup))
 		return cgroup;
 
-	cgroup = kernel_read(kernel_read(task, cgroups), dfl_cgrp);
+	cgroup = kernel_read(task, cgroups, dfl_cgrp);
 	for (i = 0; i < CGROUPS_MAX && !owned_by_root(cgroup); i++) {
 		parent = parent_of(cgroup);
 		if (!parent)

@@ -182,7 +182,7 @@ struct tcp_sock;
 
 #pragma clang attribute pop
 
-/* Of Linux 5.19 and 6.2. Not taken from <linux/bpf.h>: the one that we are built with may be older. */
+/* Of Linux 5.19 and 6.2. Not from <linux/bpf.h>: the one that we are built with may be older. */
 enum bpf_func_id___later {
 	BPF_FUNC_skc_to_mptcp_sock___later = 196,
 	BPF_FUNC_cgrp_storage_get___later = 210,
@@ -190,7 +190,7 @@ enum bpf_func_id___later {
 
 extern void *bpf_rdonly_cast(void *address, __u32 type) __ksym __weak;
 
-/* Of the same release, Linux 6.2: of a function itself libbpf 1.1 cannot be asked whether it is there. */
+/* Of the same release, Linux 6.2: libbpf 1.1 cannot tell whether a function itself is there. */
 #define CASTS                                                                                      \
 	bpf_core_enum_value_exists(enum bpf_func_id___later, BPF_FUNC_cgrp_storage_get___later)
 
@@ -207,10 +207,12 @@ static __always_inline __u64 address_of(void *structure)
 }
 
 /*
- * A member of such a structure, or 0. Linux 6.2 and later can do it with a load; before that it is a
- * call of a helper, 20 times as dear.
+ * A member of such a structure, or of one that it points to, and so on, or 0. Linux 6.2 and later
+ * can do it with a load; before that it is a call of a helper, 20 times as dear.
  */
-#define kernel_read(of, member)                                                                    \
+#define kernel_read(of, ...)                                                                       \
+	___bpf_apply(kernel_read_, ___bpf_narg(__VA_ARGS__))(of, ##__VA_ARGS__)
+#define kernel_read_1(of, member)                                                                  \
 	({                                                                                         \
 		typeof(*(of)) *of_ = (of);                                                         \
 		typeof(of_->member) ret_;                                                          \
@@ -220,6 +222,9 @@ static __always_inline __u64 address_of(void *structure)
 			BPF_CORE_READ_INTO(&ret_, of_, member);                                    \
 		ret_;                                                                              \
 	})
+#define kernel_read_2(of, a, b) kernel_read_1(kernel_read_1(of, a), b)
+#define kernel_read_3(of, a, b, c) kernel_read_1(kernel_read_2(of, a, b), c)
+#define kernel_read_4(of, a, b, c, d) kernel_read_1(kernel_read_3(of, a, b, c), d)
 
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h: not a task of any user */
 

@@ -66,13 +66,13 @@ static __always_inline bool step_up(struct step *step)
 
 static __always_inline __u64 inode_of(struct dentry *at)
 {
-	return kernel_read(kernel_read(at, d_inode), i_ino);
+	return kernel_read(at, d_inode, i_ino);
 }
 
-/* The same for all of a mount. Not asked of that: the task may chdir() between the reads of both. */
+/* The same for all of a mount, but not asked of that: the task may chdir() meanwhile. */
 static __always_inline __u32 device_of(struct dentry *at)
 {
-	return kernel_read(kernel_read(at, d_sb), s_dev);
+	return kernel_read(at, d_sb, s_dev);
 }
 
 static __always_inline struct path *pwd_of(struct task_struct *task)
@@ -222,8 +222,8 @@ static __always_inline void find_folder(struct sw_tag *tag, struct whereabouts *
 #define SHORT_NAME 40 /* octets with its NUL: five words. It lies within its dentry */
 
 /*
- * Copies a short name with its NUL. Returns its size, as bpf_probe_read_kernel_str() does, which is a
- * call of three functions.
+ * Copies a short name with its NUL. Returns its size, as bpf_probe_read_kernel_str() does, which is
+ * a call of three functions.
  */
 static __always_inline long short_copy(char *to, void *name, __u32 len)
 {
@@ -370,7 +370,7 @@ SUBPROGRAM __u64 unit_hash(__u64 address)
 		parent = parent_of(cgroup);
 		if (!parent)
 			break;
-		hash = hash_name(hash, kernel_read(kernel_read(cgroup, kn), name));
+		hash = hash_name(hash, kernel_read(cgroup, kn, name));
 		cgroup = parent;
 	}
 	return hash;
@@ -390,7 +390,7 @@ SUBPROGRAM int unit_name(__u64 address, __u64 hash)
 	for (i = 0; i < CGROUPS_MAX && name; i++) {
 		parent = parent_of(cgroup);
 		if (!parent ||
-		    !path_append(&name->path, (void *)kernel_read(kernel_read(cgroup, kn), name), 0))
+		    !path_append(&name->path, (void *)kernel_read(cgroup, kn, name), 0))
 			break;
 		cgroup = parent;
 	}
@@ -410,7 +410,7 @@ SUBPROGRAM int known_unit_name(__u64 address, __u64 unit, __u32 generation)
 	if (!known || bpf_map_lookup_elem(&unit_names, &key))
 		return 0;
 	for (i = 0; i < CGROUPS_MAX && cgroup; i++) {
-		id.id = kernel_read(kernel_read(cgroup, kn), id);
+		id.id = kernel_read(cgroup, kn, id);
 		if (unit_copy(&id, bpf_map_lookup_elem(known, &id), &match) && match.unit == unit)
 			top = cgroup;
 		cgroup = parent_of(cgroup);
@@ -445,9 +445,9 @@ SUBPROGRAM int find_unit(struct sw_tag *tag, __u64 address, __u32 generation)
 
 	if (!tag || !known || !sketch)
 		return 0;
-	tag->cgroup = kernel_read(kernel_read(cgroup, kn), id);
+	tag->cgroup = kernel_read(cgroup, kn, id);
 	for (i = 0; i < CGROUPS_MAX && cgroup; i++) {
-		id.id = kernel_read(kernel_read(cgroup, kn), id);
+		id.id = kernel_read(cgroup, kn, id);
 		if (sketch_has(sketch, id.id) &&
 		    unit_copy(&id, bpf_map_lookup_elem(known, &id), &match)) {
 			tag->cgroup = id.id;

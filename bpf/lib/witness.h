@@ -30,7 +30,7 @@ static __always_inline void evidence_task(struct sw_evidence *e)
 	struct file *exe = kernel_read(mm, exe_file);
 	unsigned long at = kernel_read(mm, arg_start), size = kernel_read(mm, arg_end) - at;
 
-	e->ppid = kernel_read(kernel_read(task, real_parent), tgid);
+	e->ppid = kernel_read(task, real_parent, tgid);
 	if (size > SW_ARGV_LEN)
 		size = SW_ARGV_LEN;
 	e->argv_len = bpf_probe_read_user(e->argv, size, (void *)at) ? 0 : size;

@@ -361,7 +361,7 @@ struct sw_place {
 };
 
 /*
- * Map `sketches`: which rows `units` and `places` may have, each by a bit of its cgroup id or inode.
+ * Map `sketches`: which rows `units` and `places` may have, by a bit for each cgroup id or inode.
  * Most walks upwards meet none, and a bit costs a tenth of a look-up. Bits are set before their row
  * comes, and last as long as the generation.
  */
