@@ -309,6 +309,16 @@ queue_of_1000() {
 
 remote_has_not() { [ -z "$(in_world ss -Htn "src $PLAIN and dport = :$1")" ]; }
 
+@test "a session that a limit has stopped is cut when its sender is blocked" {
+	export PATIENCE=60 # it stays
+	enforce 'limits = {"3 messages per 1h"}'
+	start_as stopped "$U" "$PYTHON" "$LAB/smtp_client.py" honest $PLAIN 5
+	eventually refuses_more "$U"
+	[ "$(in_world ss -Htn state established "src $PLAIN" | wc -l)" -gt 0 ]
+	smtpwall block "uid:$U"
+	eventually remote_has_none
+}
+
 @test "the remote learns of it when a refused session is cut" {
 	export PATIENCE=60 # it stays
 	enforce 'limits = {"3 messages per 1h"}'

@@ -236,7 +236,10 @@ static const struct nlattr *tag_on(struct nlmsghdr *header)
 	return find_within(attr, SK_DIAG_BPF_STORAGE_MAP_VALUE);
 }
 
-/* Was it admitted, and whose is it? One older than the gate has no tag until it sends. */
+/*
+ * Was it judged, and whose is it? Not only while it is admitted: what goes over a limit is refused
+ * from there on, and its block comes to cut it. One older than the gate has no tag until it sends.
+ */
 static bool is_session(const struct search *s, struct nlmsghdr *header, struct sw_tag *ret)
 {
 	const struct inet_diag_msg *diag = nlmsg_data(header);
@@ -246,7 +249,7 @@ static bool is_session(const struct search *s, struct nlmsghdr *header, struct s
 	if (tag ? nla_memcpy(ret, tag, sizeof(*ret)) != sizeof(*ret)
 		: maps_elder(s->maps, cookie, ret) < 0)
 		return false;
-	return ret->version == 1 && ret->state == SW_TAG_ADMITTED;
+	return ret->version == 1 && ret->state != SW_TAG_NONE;
 }
 
 static int look_at(struct nl_msg *msg, void *userdata)
