@@ -389,22 +389,32 @@ static __always_inline struct sw_session *session_get(struct bpf_sock *sk)
 }
 
 /*
- * Made with the first payload: its SYN alone, for which connect() waits, is noted in the tag. What
- * finds no room now cannot be followed later.
+ * Made with the first payload: its SYN alone, for which connect() waits, is noted in the tag. It is
+ * begun when others can see it, for both sides may make it at once; then one of them fails, and
+ * finds what the other made. `first`: the client's first byte, if that is known, else the next one.
  */
-static __always_inline struct sw_session *session_make(struct bpf_sock *sk, struct sw_tag *tag,
-						       const struct segment *s, enum side side)
+SUBPROGRAM int session_make(struct __sk_buff *skb, __u32 first, __u32 known)
 {
-	struct sw_session *session =
-		bpf_sk_storage_get(&sessions, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	struct bpf_sock *sk = skb->sk;
+	struct sw_session begun = {};
 
-	if (!session)
-		tag->opened = 0;
-	else if (tag->opened)
-		session_begin_once(session, tag->client_first, true);
-	else if (side == SIDE_CLIENT)
-		session_begin_once(session, payload_seq(s), false);
-	return session;
+	smtp_begin(&begun.dialogue, !known);
+	begun.client_next = first;
+	if (sk)
+		bpf_sk_storage_get(&sessions, sk, &begun, BPF_SK_STORAGE_GET_F_CREATE);
+	return 0;
+}
+
+/*
+ * There was no room to hear it. Once it went on unheard, the replies to come would be taken for one
+ * another's.
+ */
+static __always_inline bool unheard_stops(struct sw_tag *tag)
+{
+	if (enforces(bpf_ktime_get_boot_ns()))
+		return true;
+	tag->opened = 0;
+	return false;
 }
 
 /*
@@ -417,7 +427,7 @@ static __always_inline void session_opens(struct sw_session *session, struct sw_
 	tag->opened = 1;
 	tag->client_first = payload_seq(s);
 	if (session && !session_knows(session, s))
-		session_begin(session, payload_seq(s), true);
+		session_begin(session, payload_seq(s));
 }
 
 static __always_inline bool client_stops(struct __sk_buff *skb, struct bpf_sock *sk,
@@ -426,7 +436,7 @@ static __always_inline bool client_stops(struct __sk_buff *skb, struct bpf_sock 
 	const struct segment *s = &packet->segment;
 	struct smtp_news news = {};
 	struct sw_session *session;
-	__u32 skip;
+	__u32 skip, opened;
 
 	if (s->cut || (tag->flags & SW_TAG_RAW) || (!s->payload && !s->opens && !s->closes))
 		return false;
@@ -435,10 +445,13 @@ static __always_inline bool client_stops(struct __sk_buff *skb, struct bpf_sock 
 		session_opens(session, tag, s);
 	if (!session && !s->payload)
 		return false;
+	if (!session) {
+		opened = tag->opened;
+		session_make(skb, opened ? tag->client_first : payload_seq(s), opened);
+		session = session_get(sk);
+	}
 	if (!session)
-		session = session_make(sk, tag, s, SIDE_CLIENT);
-	if (!session)
-		return enforces(bpf_ktime_get_boot_ns());
+		return unheard_stops(tag);
 	if (!s->payload && !s->closes)
 		return false;
 	if (!s->opens && !s->closes && !s->urgent && session_skips(session, s))
@@ -567,13 +580,14 @@ static __always_inline bool server_stops(struct __sk_buff *skb, struct bpf_sock 
 	if (s->cut || !s->payload)
 		return false;
 	session = session_get(sk);
-	if (!session && tag->opened) {
-		session = session_make(sk, tag, s, SIDE_SERVER);
-		if (!session) /* once unheard, its replies would be taken for one another's */
-			return enforces(bpf_ktime_get_boot_ns());
+	if (!session && !tag->opened)
+		return false;
+	if (!session) {
+		session_make(skb, tag->client_first, true);
+		session = session_get(sk);
 	}
 	if (!session)
-		return false;
+		return unheard_stops(tag);
 	follow_tcp(sk, session, tag, s);
 	if (s->urgent)
 		session_lose(session);

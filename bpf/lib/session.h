@@ -71,25 +71,14 @@ static __always_inline void session_unlock(struct sw_session *session)
 	bpf_spin_unlock(&session->lock);
 }
 
-/* `first`: the client's first byte, if that is known, else the next one. */
-static __always_inline void session_begin(struct sw_session *session, __u32 first, bool known)
+/* Anew, at the client's first byte. */
+static __always_inline void session_begin(struct sw_session *session, __u32 first)
 {
 	session_lock(session);
-	smtp_begin(&session->dialogue, !known);
+	smtp_begin(&session->dialogue, false);
 	session->client_next = first;
 	session->server_seen = 0;
 	session->server_reading = SW_READING_NOTHING;
-	session_unlock(session);
-}
-
-/* Both sides may find that there is none yet. */
-static __always_inline void session_begin_once(struct sw_session *session, __u32 first, bool known)
-{
-	session_lock(session);
-	if (session->dialogue.client == SMTP_UNFOLLOWED) {
-		smtp_begin(&session->dialogue, !known);
-		session->client_next = first;
-	}
 	session_unlock(session);
 }
 
