@@ -16,9 +16,9 @@
 #include "scope.h"
 
 #define PARENTS 16
-#define FOLDER_NS NS_PER_SECOND
 #define ENVIRONMENT_LEN (256 << 10)
 #define NS_PER_SECOND 1000000000ULL
+#define FOLDER_NS NS_PER_SECOND
 
 /* ---- processes ---- */
 

@@ -109,6 +109,13 @@ static bool same_key(const struct question *a, const struct question *b)
 	return memcmp(&a->key, &b->key, sizeof(a->key)) == 0;
 }
 
+/* Who has many sites has many keys. A container's uid is nobody's here. */
+static bool same_person(const struct question *a, const struct question *b)
+{
+	return same_key(a, b) || (!((a->record.tag_flags | b->record.tag_flags) & SW_TAG_FOREIGN) &&
+				  a->record.uid == b->record.uid);
+}
+
 /* How many of the first `n` are of the same key. */
 static size_t of_key(const struct inquest *inquest, const struct question *question, size_t n)
 {
@@ -136,15 +143,15 @@ static void choose_round(struct inquest *inquest)
 	inquest->answered = 0;
 }
 
-/* At what it did not answer it hung, or worse: its key loses this round, the others go on. */
+/* At what it did not answer it hung, or worse: he who did that is not asked about, others are. */
 static void end_round(struct inquest *inquest)
 {
 	struct question *queue = inquest->queue;
 	size_t i, n = 0, hung = inquest->answered;
-	struct question culprit = queue[hung];
+	const struct question culprit = queue[hung];
 
 	for (i = hung; i < inquest->n; i++)
-		if (i >= inquest->round || !same_key(&queue[i], &culprit))
+		if (hung == inquest->round || !same_person(&queue[i], &culprit))
 			queue[n++] = queue[i];
 	inquest->n = n;
 	inquest->round = inquest->answered = 0;
@@ -280,7 +287,7 @@ void inquest_go(struct inquest *inquest)
 	r = start(inquest);
 	if (r < 0) {
 		end_at_once(inquest);
-		inquest->n = 0;
+		inquest->n = inquest->round = 0;
 	}
 	if (r < 0 && !inquest->complained)
 		log_errno(r, "cannot look at the processes that evidence is about (the evidence "

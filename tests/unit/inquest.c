@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <linux/bpf.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -35,7 +36,12 @@ static uint64_t now_ns(void)
 
 static void ask_of(struct inquest *inquest, __u64 keeper, uint64_t id)
 {
-	struct sw_evidence record = { .id = id, .pid = getpid(), .time_ns = now_ns() };
+	struct sw_evidence record = {
+		.id = id,
+		.pid = getpid(),
+		.uid = keeper,
+		.time_ns = now_ns(),
+	};
 	const struct sw_evidence_key key = { .id = keeper };
 
 	inquest_ask(inquest, &key, &record);
@@ -106,6 +112,37 @@ TEST(who_is_asked_about_is_told_of_and_the_queue_has_an_end)
 	CHECK_EQ(found_n, 65);
 	CHECK_CONTAINS(found_last, "\"id\":1000,");
 	CHECK_CONTAINS(found_last, "\"parents\":[");
+	end(inquest, loop);
+}
+
+TEST(what_could_not_be_started_once_is_started_again)
+{
+	sd_event *loop;
+	struct inquest *inquest = start(&loop);
+	struct rlimit limit, none;
+	int free_fd;
+
+	ask(inquest, 1);
+	inquest_go(inquest);
+	while (looker())
+		sd_event_run(loop, 50000);
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	none = limit;
+	free_fd = dup(STDIN_FILENO);
+	none.rlim_cur = free_fd;
+	close(free_fd);
+	setrlimit(RLIMIT_NOFILE, &none);
+	ask(inquest, 2);
+	inquest_go(inquest);
+	setrlimit(RLIMIT_NOFILE, &limit);
+	CHECK_EQ(looker(), 0);
+
+	ask(inquest, 3);
+	inquest_go(inquest);
+	run(loop, 2, 10 * SECOND_USEC);
+	CHECK_EQ(found_n, 2);
+	CHECK_CONTAINS(found_ids, "3 ");
 	end(inquest, loop);
 }
 
