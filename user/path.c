@@ -43,9 +43,12 @@ uint64_t unit_hash(const char *path)
 
 /* ---- as the kernel walked them ---- */
 
-/* Where each name begins. What claims more than there is ends with what there is. */
-static unsigned int names_of(const struct sw_path *path, const char *name[static SW_PATH_NAMES],
-			     size_t length[static SW_PATH_NAMES])
+/*
+ * Where each name begins. What claims more than there is ends with what there is. -EBADMSG: a name has
+ * an end within: it was renamed while it was read, and which names are whose cannot be told.
+ */
+static int names_of(const struct sw_path *path, const char *name[static SW_PATH_NAMES],
+		    size_t length[static SW_PATH_NAMES])
 {
 	size_t used = path->len < SW_PATH_LEN ? path->len : SW_PATH_LEN, at = 0;
 	unsigned int n;
@@ -55,7 +58,7 @@ static unsigned int names_of(const struct sw_path *path, const char *name[static
 		length[n] = strnlen(name[n], used - at);
 		at += length[n] + 1;
 	}
-	return n;
+	return n == path->count && at < used ? -EBADMSG : (int)n;
 }
 
 struct text {
@@ -78,12 +81,14 @@ int path_text(const struct sw_path *path, unsigned int skip, char *out, size_t s
 	struct text text = { .out = out, .size = size };
 	const char *name[SW_PATH_NAMES];
 	size_t length[SW_PATH_NAMES];
-	unsigned int n = names_of(path, name, length);
+	int n = names_of(path, name, length);
 	bool fits = true;
 
+	if (n < 0)
+		return n;
 	if (path->flags & SW_PATH_TRUNCATED)
 		fits = append(&text, "...", 3);
-	for (; fits && n > skip; n--)
+	for (; fits && n > (int)skip; n--)
 		fits = append(&text, "/", 1) && append(&text, name[n - 1], length[n - 1]);
 	if (fits && !text.used)
 		fits = append(&text, "/", 1);

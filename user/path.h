@@ -19,7 +19,7 @@ uint64_t unit_hash(const char *path);
 /*
  * The path without its `skip` deepest names, from the root on: "/var/www/shop"; ".../www/shop" if
  * it was cut on the way to the root. Still the attacker's text: who shows it cleans it. Returns its
- * length, or -ENAMETOOLONG.
+ * length, -ENAMETOOLONG, or -EBADMSG: a name was changed while the kernel read it.
  */
 int path_text(const struct sw_path *path, unsigned int skip, char *out, size_t size);
 
