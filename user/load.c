@@ -2,7 +2,9 @@
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <smtpwall/names.h>
 
@@ -45,6 +47,15 @@ static int log_libbpf(int error, const char *what)
 	libbpf_said[strcspn(libbpf_said, "\n")] = '\0';
 	return log_errno(error, "%s%s%s%s", what, libbpf_said[0] ? " (" : "", libbpf_said,
 			 libbpf_said[0] ? ")" : "");
+}
+
+/* Without it no program may call a function of the kernel, and that is all that it says. */
+static bool jit_is_off(void)
+{
+	_cleanup_close_ int fd = open("/proc/sys/net/core/bpf_jit_enable", O_RDONLY | O_CLOEXEC);
+	char setting = '1';
+
+	return fd >= 0 && read(fd, &setting, 1) == 1 && setting == '0';
 }
 
 /* ---- names ---- */
@@ -159,7 +170,9 @@ int gate_load(struct kernel *kernel, const struct config *config)
 	note_shapes(kernel);
 	r = smtpwall__load(kernel->programs);
 	if (r < 0)
-		return log_libbpf(r, "the kernel does not take the programs");
+		return log_libbpf(r, jit_is_off() ? "the kernel does not take the programs while its "
+						    "JIT is off: sysctl net.core.bpf_jit_enable=1"
+						  : "the kernel does not take the programs");
 	for (size_t i = 0; i < TABLES; i++)
 		kernel->shape[i].outer = bpf_map__fd(table_map(kernel, i));
 	return 0;
