@@ -58,8 +58,8 @@ struct kernel {
 	struct smtpwall *twins;	   /* gate_twin(); NULL: not needed yet */
 	struct shape shape[TABLES];
 	int made[TABLES], live[TABLES]; /* tables with rows: of the next generation, of this one */
-	struct sw_sketch sketch;	/* of those in `live`, */
-	uint32_t slot;			/* which is in this one */
+	struct sw_sketch made_sketch, live_sketch;
+	uint32_t slot; /* of this generation */
 	struct maps *maps;
 	int links[CGROUP_HOOKS];
 	/* When these could not be put back; 0: nothing failed. */

@@ -66,6 +66,13 @@ static int put_networks(struct kernel *kernel, uint32_t slot, const struct rules
 			sizeof(*ruleset->network), offsetof(struct network_rule, flags));
 }
 
+static bool sketch_has(const struct sw_sketch *sketch, uint64_t id)
+{
+	uint32_t bit = sw_sketch_bit(id);
+
+	return sketch->bits[bit / 64] >> bit % 64 & 1;
+}
+
 static void sketch_add(struct sw_sketch *sketch, uint64_t id)
 {
 	uint32_t bit = sw_sketch_bit(id);
@@ -91,11 +98,10 @@ static void sketch_scene(const struct scene *scene, struct sw_sketch *ret)
 
 static int put_scene(struct kernel *kernel, uint32_t slot, const struct scene *scene)
 {
-	struct sw_sketch sketch;
 	int r;
 
-	sketch_scene(scene, &sketch);
-	r = put_sketch(kernel, slot, &sketch);
+	sketch_scene(scene, &kernel->made_sketch);
+	r = put_sketch(kernel, slot, &kernel->made_sketch);
 	r = r < 0 ? r
 		  : put_rows(kernel, TABLE_UNITS, slot, scene->unit, scene->n_units,
 			     sizeof(*scene->unit), offsetof(struct unit_row, match));
@@ -238,20 +244,22 @@ int kernel_publish(struct kernel *kernel, const struct config *config,
 		return log_errno(r, "cannot switch to the new rules");
 	keep_tables(kernel);
 	kernel->slot = generation % SW_GENERATIONS;
-	sketch_scene(scene, &kernel->sketch);
+	kernel->live_sketch = kernel->made_sketch;
 	return 0;
 }
 
 static int put_row(struct kernel *kernel, enum table table, uint64_t id, const void *key,
 		   const void *value)
 {
+	struct sw_sketch sketch = kernel->live_sketch;
 	int r;
 
-	if (value) {
-		sketch_add(&kernel->sketch, id);
-		r = put_sketch(kernel, kernel->slot, &kernel->sketch);
+	if (value && !sketch_has(&sketch, id)) {
+		sketch_add(&sketch, id);
+		r = put_sketch(kernel, kernel->slot, &sketch);
 		if (r < 0)
 			return log_errno(r, "cannot change the map 'sketches'");
+		kernel->live_sketch = sketch;
 	}
 	r = value ? bpf_map_update_elem(kernel->live[table], key, value, BPF_ANY)
 		  : bpf_map_delete_elem(kernel->live[table], key);
