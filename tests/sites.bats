@@ -39,6 +39,18 @@ roots() { config 'mode = enforce' "site_roots = {$(printf '"%s",' "$@")}"; }
 	[ "$(ledger "dir:$WWW/one" direct.connections) $(ledger "dir:$WWW/one" direct.refused)" = '3 2' ]
 }
 
+@test "a destination is new to each site, and once to their user" {
+	site "$WWW"/{one,two}
+	roots "$WWW/*"
+	reload
+	for site in one two one/wp-content; do
+		expect 'admitted 2 refused 0' at "$WWW/$site" "$U" -n 2 "$WORLD"
+	done
+	for subject in "dir:$WWW/one" "dir:$WWW/two" uid:$U; do
+		[ "$(ledger "$subject" direct.destinations)" = 1 ]
+	done
+}
+
 @test "a site's limit and its user's hold both, and each is charged once" {
 	site "$WWW"/{one,two}
 	roots "$WWW/*"

@@ -35,7 +35,7 @@ struct conversion {
 	size_t n;
 };
 
-/* Written anew by every start, or of a kind that holds nothing to be kept. */
+/* Written anew by every start, found anew when it is missing, or of a kind that keeps nothing. */
 static bool is_made_anew(const struct bpf_map *map)
 {
 	static const char *const names[] = { "control", "ports", "sketches", "own_addresses",

@@ -84,7 +84,7 @@ static __always_inline bool is_acquainted(const struct sw_destination_key *key)
  */
 SUBPROGRAM __u32 destination_is_new(const struct sw_tag *tag, const struct sw_ip *address)
 {
-	struct sw_destination_key key = { .kind = SW_KINDS };
+	struct sw_destination_key key = { .kind = SW_KINDS_TOGETHER };
 	__u32 kinds = 0, kind;
 
 	if (!tag || !address)
@@ -92,6 +92,7 @@ SUBPROGRAM __u32 destination_is_new(const struct sw_tag *tag, const struct sw_ip
 	key.id = tag->unit * 31 + tag->dir.inode;
 	key.device = tag->dir.device;
 	key.uid = tag->uid;
+	key.policy = tag->flags & (SW_TAG_UNIT | SW_TAG_DIR);
 	__builtin_memcpy(key.addr, address->addr, sizeof(key.addr));
 	if (is_acquainted(&key))
 		return 0;

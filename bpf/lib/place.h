@@ -219,11 +219,12 @@ static __always_inline void find_folder(struct sw_tag *tag, struct whereabouts *
 
 /* ---- names ---- */
 
-#define SHORT_NAME 40 /* octets with its NUL: five words. It lies within its dentry */
+/* Octets with its NUL: five words, which can be read wherever the kernel keeps such a name. */
+#define SHORT_NAME 40
 
 /*
  * Copies a short name with its NUL. Returns its size, as bpf_probe_read_kernel_str() does, which is
- * a call of three functions.
+ * a call of three functions. Who renames a folder of his meanwhile garbles its name.
  */
 static __always_inline long short_copy(char *to, void *name, __u32 len)
 {

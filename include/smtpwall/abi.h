@@ -522,6 +522,7 @@ struct sw_session {
 _Static_assert(sizeof(struct sw_session) == 168, "sw_session is carried by live sockets");
 
 /* Whom a subject has sent to. LRU: one that is forgotten is counted again, never missed. */
+#define SW_KINDS_TOGETHER (~0U) /* `kind` for the ledgers: all that a sender is, mixed into `id` */
 struct sw_destination_key {
 	__u64 id; /* uid, unit or inode */
 	__u32 device; /* of a dir */
