@@ -314,9 +314,10 @@ remote_has_not() { [ -z "$(in_world ss -Htn "src $PLAIN and dport = :$1")" ]; }
 	enforce 'limits = {"3 messages per 1h"}'
 	start_as stopped "$U" "$PYTHON" "$LAB/smtp_client.py" honest $PLAIN 5
 	eventually refuses_more "$U"
-	[ "$(in_world ss -Htn state established "src $PLAIN" | wc -l)" -gt 0 ]
+	port=$(in_box ss -Htn state established "dst $PLAIN" | sed -E 's/.*:([0-9]+) +[^ ]+:25.*/\1/')
+	! remote_has_not "$port"
 	smtpwall block "uid:$U"
-	eventually remote_has_none
+	eventually remote_has_not "$port"
 }
 
 @test "the remote learns of it when a refused session is cut" {
