@@ -237,8 +237,8 @@ static const struct nlattr *tag_on(struct nlmsghdr *header)
 }
 
 /*
- * Was it judged, and whose is it? Not only while it is admitted: what goes over a limit is refused
- * from there on, and its block comes to cut it. One older than the gate has no tag until it sends.
+ * Was it admitted, and whose is it? That it is refused by now may be why it is to be cut: what goes
+ * over a limit is refused from there on. One older than the gate has no tag until it sends.
  */
 static bool is_session(const struct search *s, struct nlmsghdr *header, struct sw_tag *ret)
 {
@@ -249,7 +249,7 @@ static bool is_session(const struct search *s, struct nlmsghdr *header, struct s
 	if (tag ? nla_memcpy(ret, tag, sizeof(*ret)) != sizeof(*ret)
 		: maps_elder(s->maps, cookie, ret) < 0)
 		return false;
-	return ret->version == 1 && ret->state != SW_TAG_NONE;
+	return ret->version == 1 && ret->state != SW_TAG_NONE && ret->admitted_ns;
 }
 
 static int look_at(struct nl_msg *msg, void *userdata)
