@@ -29,6 +29,7 @@ static __always_inline void windows_key(const struct sw_tag *tag, __u32 kind, __
 	key->kind = kind_of(tag, kind);
 }
 
+/* It may be dead: about to leave the map. */
 static __always_inline struct sw_windows *windows_of(const struct sw_tag *tag, __u32 kind,
 						     __u32 policy, __u32 road)
 {
@@ -37,12 +38,10 @@ static __always_inline struct sw_windows *windows_of(const struct sw_tag *tag, _
 
 	windows_key(tag, kind, policy, road, &key);
 	row = bpf_map_lookup_elem(&windows, &key);
-	if (row && !row->dead)
+	if (row)
 		return row;
-	/* A dead row is about to leave the map; who comes between is sent to the overflow. */
 	bpf_map_update_elem(&windows, &key, zeroes, BPF_NOEXIST);
-	row = bpf_map_lookup_elem(&windows, &key);
-	return row && !row->dead ? row : NULL;
+	return bpf_map_lookup_elem(&windows, &key);
 }
 
 /* SW_POLICIES has one too, which belongs to nobody. */
@@ -418,7 +417,7 @@ SUBPROGRAM __u32 party_how(const struct sw_tag *tag, const struct attempt *a, __
 /* Finds the windows for this kind. False: there are none, not even shared ones. */
 static __always_inline bool party_find(struct parties *all, __u32 kind, const struct sw_tag *tag,
 				       const struct attempt *a, struct outcome *o,
-				       struct sw_windows *nobodys)
+				       struct sw_windows *nobodys, __u32 last)
 {
 	const struct sw_policy *policy = policy_at(all->rules, tag->order[kind]);
 
@@ -427,7 +426,7 @@ static __always_inline bool party_find(struct parties *all, __u32 kind, const st
 		return true;
 	}
 	all->row[kind] = windows_of(tag, kind, policy->id, a->road);
-	if (all->row[kind])
+	if (all->row[kind] && !(last && all->row[kind]->dead))
 		return true;
 	health_count(window_overflow);
 	o->how[kind] |= PARTY_SHARED;
@@ -435,8 +434,12 @@ static __always_inline bool party_find(struct parties *all, __u32 kind, const st
 	return all->row[kind];
 }
 
-/* Charges the attempt to the policies of the tag: an enum answer. */
-SUBPROGRAM int charge(const struct sw_tag *tag, const struct attempt *a, struct outcome *o)
+/*
+ * Charges the attempt to the policies of the tag: an enum answer. The `last` time it waits for no
+ * row to leave the map any more.
+ */
+SUBPROGRAM int charge(const struct sw_tag *tag, const struct attempt *a, struct outcome *o,
+		      __u32 last)
 {
 	struct sw_judgement *own = judgement_get();
 	struct sw_windows *nobodys;
@@ -448,9 +451,9 @@ SUBPROGRAM int charge(const struct sw_tag *tag, const struct attempt *a, struct 
 	if (!all.rules)
 		return ADMITTED;
 	nobodys = windows_overflow(SW_POLICIES, a->road);
-	if (!nobodys || !party_find(&all, SW_KIND_UID, tag, a, o, nobodys) ||
-	    !party_find(&all, SW_KIND_UNIT, tag, a, o, nobodys) ||
-	    !party_find(&all, SW_KIND_DIR, tag, a, o, nobodys))
+	if (!nobodys || !party_find(&all, SW_KIND_UID, tag, a, o, nobodys, last) ||
+	    !party_find(&all, SW_KIND_UNIT, tag, a, o, nobodys, last) ||
+	    !party_find(&all, SW_KIND_DIR, tag, a, o, nobodys, last))
 		return OVER;
 	return windows_charge(own, &all, tag, a, o);
 }
@@ -604,7 +607,7 @@ static __always_inline void warn(const struct sw_tag *tag, const struct attempt 
 	tell(SW_EVENT_WARN, tag, a, o);
 }
 
-#define CHARGE_TRIES 6 /* a row may be retired meanwhile, a policy guarded against */
+#define CHARGE_TRIES 24 /* a row may be retired meanwhile, a policy guarded against */
 
 /*
  * Is it over a limit? Fills `o`; `*enforce` becomes false where the policy only observes. An enum
@@ -622,7 +625,7 @@ SUBPROGRAM int judge_policy(const struct sw_tag *tag, const struct attempt *a, b
 	for (i = 0; i < SW_LOCAL_KINDS; i++)
 		o->how[i] = party_how(tag, a, i, *enforce);
 	for (i = 0; i < CHARGE_TRIES && answer == RETIRED; i++) {
-		answer = charge(tag, a, o);
+		answer = charge(tag, a, o, i == CHARGE_TRIES - 1);
 		if (answer == OVER && guard_stops(tag, a, o))
 			answer = RETIRED;
 	}
