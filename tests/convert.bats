@@ -254,6 +254,28 @@ another_tag() {
 	next_version
 }
 
+# held_for SECONDS: as a takeover leaves the map `control` that dies after its last step
+held_for() {
+	local at value i
+	at=$(bpftool btf dump map pinned "$(pins)/control" value |
+		sed -n "s/.*'held_until_s' .*bits_offset=\([0-9]*\).*/\1/p")
+	mapfile -t value < <(bpftool -j map lookup pinned "$(pins)/control" key 0 0 0 0 | jq -r '.value[]')
+	for i in 0 1 2 3; do
+		value[at / 8 + i]=$((($(cut -d . -f 1 /proc/uptime) + $1) >> 8 * i & 255))
+	done
+	bpftool map update pinned "$(pins)/control" key 0 0 0 0 value "${value[@]}"
+}
+
+@test "one that is killed as it ends leaves mail waiting no longer than until the next start" {
+	story
+	daemon_dies
+	held_for 1000
+	[[ $(knock 2003 "$WORLD") == 'admitted 0 refused 0 failed 1 '* ]]
+	daemon_starts
+	story_stands
+	is_admitted 2003 "$WORLD"
+}
+
 @test "one that is killed half-way hinders neither the next nor detach" {
 	story
 	expect 'admitted 7 refused 0' knock 2003 -n 7 "$WORLD"

@@ -154,6 +154,7 @@ static void control_here(struct sw_control *control, const struct kernel *kernel
 	if (!control->wire_mark)
 		control->wire_mark = random_mark();
 	control->mounted |= kernel->mounted;
+	control->held_until_s = 0; /* of a takeover that was killed after its last step */
 	snprintf(control->cgroup, sizeof(control->cgroup), "%s", kernel->cgroup);
 }
 

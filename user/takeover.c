@@ -138,12 +138,10 @@ static int take_over(struct kernel *kernel)
 	r = r < 0 ? r : attach_hooks(kernel);
 	r = r < 0 ? r : wires_replace(kernel, &replaced, &n);
 	r = r < 0 ? r : carry_over(kernel);
-	if (r < 0) {
+	if (r < 0)
 		wires_give_back(kernel, replaced, n);
-	} else {
-		hold(kernel, false); /* or it ends by itself */
-		detach_others(kernel->pin_dir, is_known, NULL);
-	}
+	else
+		hold(kernel, false); /* or it ends by itself, or with the next start */
 	wires_forget(replaced, n);
 	maps_unlock(kernel->maps);
 	return r;
@@ -170,5 +168,7 @@ int kernel_attach(struct kernel *kernel)
 	}
 	if (r < 0)
 		remove_fresh_pins(kernel);
+	else
+		detach_others(kernel->pin_dir, is_known, NULL); /* of a version before */
 	return r;
 }
