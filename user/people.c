@@ -5,9 +5,9 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/types.h>
-#include <time.h>
 
 #include "cleanup.h"
+#include "clock.h"
 #include "people.h"
 
 #define ANSWER_MOST (16u << 20) /* bytes of one entry: groups can be large */
@@ -209,14 +209,6 @@ static bool ask(struct people *people, enum people_table which, const char *name
 			return !group_add(people, found_group);
 	}
 	return false;
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
 }
 
 const struct people_entry *people_find(struct people *people, enum people_table which,

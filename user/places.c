@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "cleanup.h"
+#include "clock.h"
 #include "expand.h"
 #include "log.h"
 #include "maps.h"
@@ -90,14 +91,6 @@ struct places {
 	uint64_t began_ns; /* 0: it does not look for anything */
 	char at[PATH_MAX]; /* where it is */
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * SECOND + now.tv_nsec;
-}
 
 /* ---- the thread: what a folder is ---- */
 

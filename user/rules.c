@@ -66,13 +66,6 @@ static int put_networks(struct kernel *kernel, uint32_t slot, const struct rules
 			sizeof(*ruleset->network), offsetof(struct network_rule, flags));
 }
 
-static bool sketch_has(const struct sw_sketch *sketch, uint64_t id)
-{
-	uint32_t bit = sw_sketch_bit(id);
-
-	return sketch->bits[bit / 64] >> bit % 64 & 1;
-}
-
 static void sketch_add(struct sw_sketch *sketch, uint64_t id)
 {
 	uint32_t bit = sw_sketch_bit(id);
@@ -254,7 +247,7 @@ static int put_row(struct kernel *kernel, enum table table, uint64_t id, const v
 	struct sw_sketch sketch = kernel->live_sketch;
 	int r;
 
-	if (value && !sketch_has(&sketch, id)) {
+	if (value && !sw_sketch_has(&sketch, id)) {
 		sketch_add(&sketch, id);
 		r = put_sketch(kernel, kernel->slot, &sketch);
 		if (r < 0)

@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "cleanup.h"
+#include "clock.h"
 
 #define LEVELS 2       /* below the folder */
 #define LOOKED_AT 4000 /* names */
@@ -54,14 +54,6 @@ struct search {
 	unsigned int looked_at;
 	uint64_t until_ns;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
-}
 
 static bool part_of_name(char c)
 {

@@ -9,9 +9,9 @@
 #include <sys/inotify.h>
 #include <sys/queue.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "cleanup.h"
+#include "clock.h"
 #include "log.h"
 #include "path.h"
 
@@ -62,14 +62,6 @@ struct units {
 	DIR *listing;
 	uint64_t until_ns; /* the end of the piece; 0: it takes as long as it takes */
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
-}
 
 static int order_path(const void *a, const void *b)
 {

@@ -130,7 +130,7 @@ SUBPROGRAM int folders_search(struct sw_tag *tag, struct whereabouts *w, __u32 g
 	for (i = 0; i < FOLDERS_MAX; i++) {
 		if (!covered) {
 			id.inode = inode_of(step.at);
-			if (sketch_has(sketch, id.inode) &&
+			if (sw_sketch_has(sketch, id.inode) &&
 			    meets_site(tag, w, bpf_map_lookup_elem(known, &id), &id))
 				return true;
 		}
@@ -449,7 +449,7 @@ SUBPROGRAM int find_unit(struct sw_tag *tag, __u64 address, __u32 generation)
 	tag->cgroup = kernel_read(cgroup, kn, id);
 	for (i = 0; i < CGROUPS_MAX && cgroup; i++) {
 		id.id = kernel_read(cgroup, kn, id);
-		if (sketch_has(sketch, id.id) &&
+		if (sw_sketch_has(sketch, id.id) &&
 		    unit_copy(&id, bpf_map_lookup_elem(known, &id), &match)) {
 			tag->cgroup = id.id;
 			tag->unit = match.unit;

@@ -212,14 +212,6 @@ static __always_inline const struct sw_sketch *sketch_get(__u32 generation)
 	return bpf_map_lookup_elem(&sketches, &slot);
 }
 
-/* May there be a row of this cgroup, or folder? */
-static __always_inline bool sketch_has(const struct sw_sketch *sketch, __u64 id)
-{
-	__u32 bit = sw_sketch_bit(id);
-
-	return sketch->bits[bit / 64 % SW_SKETCH_WORDS] >> bit % 64 & 1;
-}
-
 static __always_inline void *units_get(__u32 generation)
 {
 	__u32 slot = generation % SW_GENERATIONS;
@@ -260,7 +252,7 @@ static __always_inline __u64 matching_set(const struct sw_tag *tag, const struct
 	struct sw_place place = {};
 	struct sw_dir dir = tag->place;
 
-	if (cgroups && sketch && sketch_has(sketch, cgroup.id))
+	if (cgroups && sketch && sw_sketch_has(sketch, cgroup.id))
 		unit_copy(&cgroup, bpf_map_lookup_elem(cgroups, &cgroup), &unit);
 	if (folders && dir.inode)
 		place_copy(bpf_map_lookup_elem(folders, &dir), &place);

@@ -376,6 +376,15 @@ static inline __u32 sw_sketch_bit(__u64 id)
 }
 _Static_assert(SW_SKETCH_WORDS * 64 == 1 << 16, "sw_sketch_bit() has 16 bits");
 
+/* May there be a row of this cgroup, or folder? */
+static inline __u32 sw_sketch_has(const struct sw_sketch *sketch, __u64 id)
+{
+	__u32 bit = sw_sketch_bit(id);
+
+	/* The verifier must see the bounds. */
+	return sketch->bits[bit / 64 % SW_SKETCH_WORDS] >> bit % 64 & 1;
+}
+
 struct sw_network {
 	__u32 prefix_len; /* bits, of the v4-mapped form: 96 + n for IPv4 */
 	__u8 addr[16];
