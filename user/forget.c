@@ -254,6 +254,7 @@ int forget_idle(struct maps *maps, uint64_t now_ns)
 	r = find_used(maps, now_ns, &used);
 	r = r < 0 ? r : forget_kind(maps, SW_KIND_UNIT, &used, now_ns);
 	r = r < 0 ? r : forget_kind(maps, SW_KIND_DIR, &used, now_ns);
+	r = r < 0 ? r : maps_evidence_thin(maps);
 	maps_unlock(maps);
 	return r;
 }

@@ -2,7 +2,7 @@
 /*
  * Folders and units come and go, and who makes them may make many: rows that nobody used for a
  * week are forgotten, or for an hour where room is scarce; with them their name and evidence.
- * Users stay.
+ * Users stay. Of evidence the oldest is forgotten where room is scarce: the history has it.
  */
 #ifndef SMTPWALL_FORGET_H
 #define SMTPWALL_FORGET_H

@@ -1194,15 +1194,20 @@ int maps_address_retire(struct maps *maps, const struct sw_subject *subject, uin
 
 /* ---- fill ---- */
 
-int maps_ledger_room(struct maps *maps, enum sw_kind kind, uint32_t *ret)
+static int map_room(struct maps *maps, enum map map, uint32_t *ret)
 {
 	struct bpf_map_info info = {};
 	__u32 size = sizeof(info);
 
-	if (bpf_obj_get_info_by_fd(maps->fd[kinds[kind].map[LEDGER]], &info, &size) < 0)
+	if (bpf_obj_get_info_by_fd(maps->fd[map], &info, &size) < 0)
 		return -errno;
 	*ret = info.max_entries;
 	return 0;
+}
+
+int maps_ledger_room(struct maps *maps, enum sw_kind kind, uint32_t *ret)
+{
+	return map_room(maps, kinds[kind].map[LEDGER], ret);
 }
 
 static int count_row(const union key *key, const void *value, void *userdata)
@@ -1215,12 +1220,10 @@ static int count_row(const union key *key, const void *value, void *userdata)
 
 static int fill_of(struct maps *maps, enum map map, struct map_fill *fill)
 {
-	struct bpf_map_info info = {};
-	__u32 size = sizeof(info);
+	int r = map_room(maps, map, &fill->max);
 
-	if (bpf_obj_get_info_by_fd(maps->fd[map], &info, &size) < 0)
-		return -errno;
-	fill->max = info.max_entries;
+	if (r < 0)
+		return r;
 	snprintf(fill->name, sizeof(fill->name), "%s", kinds_of_map[map].name);
 	return each_row(maps, map, count_row, &fill->entries);
 }
@@ -1244,6 +1247,49 @@ int maps_fill(struct maps *maps, struct map_fill **ret, size_t *ret_n)
 	*ret = take_pointer(&fill);
 	*ret_n = n;
 	return 0;
+}
+
+/* ---- the oldest evidence ---- */
+
+struct aged {
+	uint64_t time_ns;
+	struct sw_evidence_key key;
+};
+
+static int add_aged(const union key *key, const void *value, void *userdata)
+{
+	const struct sw_evidence *record = value;
+	struct aged *row = rows_add(userdata);
+
+	if (!row)
+		return -ENOMEM;
+	*row = (struct aged){ record->time_ns, key->evidence };
+	return 0;
+}
+
+static int oldest_first(const void *a, const void *b)
+{
+	const struct aged *one = a, *other = b;
+
+	return one->time_ns < other->time_ns ? -1 : one->time_ns > other->time_ns;
+}
+
+int maps_evidence_thin(struct maps *maps)
+{
+	struct rows rows = { .row_size = sizeof(struct aged) };
+	const struct aged *row;
+	uint32_t room = 0;
+	int r = map_room(maps, MAP_EVIDENCE, &room);
+
+	r = r < 0 ? r : each_row(maps, MAP_EVIDENCE, add_aged, &rows);
+	row = (const struct aged *)rows.row;
+	if (r >= 0 && rows.n > room - room / 4) {
+		qsort(rows.row, rows.n, sizeof(*row), oldest_first);
+		for (size_t i = 0; i < rows.n - room / 2 && r >= 0; i++)
+			r = remove_row(maps, MAP_EVIDENCE, &row[i].key);
+	}
+	free(rows.row);
+	return r;
 }
 
 /* ---- time and windows ---- */

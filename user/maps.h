@@ -127,6 +127,8 @@ int maps_name_remove(struct maps *maps, const struct sw_subject *subject);
 int maps_evidence_forget(struct maps *maps, unsigned int kinds,
 			 bool (*is_kept)(const struct sw_subject *subject, void *userdata),
 			 void *userdata);
+/* Forgets the oldest evidence if its map is nearly full: what comes next finds room. */
+int maps_evidence_thin(struct maps *maps);
 /* How many folders are on each user's quota. */
 struct quota_row {
 	__u32 uid;

@@ -215,3 +215,37 @@ TEST(a_folder_is_told_apart_from_every_other)
 	close(fd);
 	close(elsewhere);
 }
+
+static void leave_evidence(__u64 inode, uint64_t time_ns)
+{
+	const struct sw_evidence evidence = { .id = 1, .time_ns = time_ns };
+	struct sw_evidence_key key = evidence_of(inode, 0);
+
+	put(map.evidence, &key, &evidence);
+}
+
+TEST(the_oldest_evidence_makes_room)
+{
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info), n;
+	struct sw_evidence_key key;
+
+	if (!up())
+		return;
+	CHECK_EQ(bpf_obj_get_info_by_fd(map.evidence, &info, &size), 0);
+	n = info.max_entries / 4 * 3;
+	for (__u32 i = 1; i <= n; i++)
+		leave_evidence(i, n - i); /* the last is the oldest */
+	CHECK_EQ(maps_evidence_thin(world.maps), 0);
+	key = evidence_of(n, 0);
+	CHECK(has(map.evidence, &key));
+	leave_evidence(n + 1, n);
+	CHECK_EQ(maps_evidence_thin(world.maps), 0);
+	CHECK(!has(map.evidence, &key));
+	key = evidence_of(info.max_entries / 2 - 1, 0);
+	CHECK(has(map.evidence, &key));
+	key = evidence_of(info.max_entries / 2, 0);
+	CHECK(!has(map.evidence, &key));
+	key = evidence_of(n + 1, 0);
+	CHECK(has(map.evidence, &key));
+}
