@@ -132,7 +132,7 @@ SUBPROGRAM int judge_deed(struct sw_tag *tag, const struct attempt *a)
 	if (judge_policy(tag, a, &enforce, &o) == FATE_PASS)
 		return 0;
 	if (o.trips)
-		evidence_trips(tag);
+		evidence_trips(tag, a, o.kind, enforce);
 	if (o.tell)
 		tell(enforce ? SW_EVENT_REFUSE : SW_EVENT_WOULD_REFUSE, tag, a, &o);
 	return enforce ? DEED_REFUSED | DEED_STOPPED : DEED_REFUSED;

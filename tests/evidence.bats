@@ -50,6 +50,69 @@ harmless() {
 	smtpwall -j show uid:$U | jq -e '.evidence | any(.why | index("first_of_window"))'
 }
 
+# why SUBJECT: how many of its evidence went over, and how many were first
+why() {
+	smtpwall -j show "$1" | jq -r '[.evidence[].why] |
+		"\(map(select(index("over_the_limit"))) | length) \(map(select(index("first_of_window"))) | length)"'
+}
+
+@test "the first of its window stays what it is while others are refused, and there is none without a limit" {
+	shady "$WORLD" && shady "$WORLD"
+	[ "$(why uid:$U)" = '0 0' ]
+	enforce "users = {$U}  limits = {\"2 connections per 1h\"}  action = block  block_for = 1h"
+	shady "$WORLD" 25 the first one
+	repeat 10 shady "$WORLD" >/dev/null
+	[ "$(why uid:$U)" = '1 1' ]
+	smtpwall -j show uid:$U | jq -e \
+		'.evidence[] | select(.why | index("first_of_window")) | .argv[3:] == ["the", "first", "one"]'
+}
+
+@test "each subject that is judged keeps what was first, and what went over" {
+	mkdir -m 0777 "$F"/{one,two}
+	no_policies
+	policy folders 'subject = dir  limits = {"2 connections per 1h"}'
+	policy users "users = {$U}  limits = {\"100 connections per 1h\"}"
+	reload
+	for folder in one two; do
+		as_user $U in_folder "$F/$folder" "$LAB/bin/shady" "$WORLD" 25 first
+		repeat 2 as_user $U in_folder "$F/$folder" "$LAB/bin/shady" "$WORLD" >/dev/null
+	done
+	knock $U -n 20 "$WORLD" # now the last ones are none of theirs
+	for folder in one two; do
+		[ "$(why "dir:$F/$folder")" = '1 1' ]
+		smtpwall -j show "dir:$F/$folder" | jq -e --arg cwd "$F/$folder" '.evidence |
+			all(.[]; .cwd == $cwd) and any(.[]; .argv[3] == "first" and (.why | index("first_of_window")))'
+	done
+	# Each attempt is counted once, whoever keeps it.
+	eventually [ "$(counted uid:$U)" = 26 ]
+	daemon_dies
+	[ "$(counted uid:$U)" = 26 ]
+	daemon_starts
+}
+
+@test "of many sessions at once the one that goes over is known, though others came after it" {
+	enforce "users = {$U}  limits = {\"1 messages per 1h\"}"
+	for i in {1..12}; do session talk$i $U; done
+	for i in 1 2; do
+		say talk$i 'HELO x' && eventually heard talk$i 250 1
+		say talk$i 'MAIL FROM:<a@b.example>' && eventually heard talk$i 250 2
+		say talk$i 'RCPT TO:<c@d.example>' && eventually heard talk$i 250 3
+		say talk$i DATA
+	done
+	eventually heard talk1 354 1
+	over() {
+		smtpwall -j show uid:$U | jq -e --argjson uid $U '.evidence[] |
+			select(.why | index("over_the_limit")) |
+			.verdict == "refused" and .uid == $uid and .pid > 0 and .comm == "bash"
+			and .exe == null and .destination == "'"$WORLD"'" and .port == 25'
+	}
+	eventually over
+	kept_over() { [ "$(sqlite3 "$LAB/state/smtpwall.db" "SELECT count(*) FROM evidence WHERE uid = $U AND why & 4")" = 1 ]; }
+	eventually kept_over
+	smtpwall show uid:$U | grep -q 'refused: .* (it went over the limit)'
+	[ "$(counted uid:$U)" = 12 ]
+}
+
 @test "an executable that is removed has its name" {
 	program=$(own gone)
 	as_user $U in_folder "$F" "$program" -u "$WORLD" | grep -qx admitted
@@ -194,6 +257,19 @@ kept() { # of a uid
 	[ "$status" = 2 ]
 }
 counted() { smtpwall -j who -n 1000 | jq --arg s "$1" '.top.uid[] | select(.subject == $s).count'; }
+
+@test "what who only estimates is marked" {
+	knock $U "$WORLD"
+	smtpwall -j who -n 1000 | jq -e --arg s uid:$U '.top | all(.[][]; .estimated | not) or
+		(.uid[] | select(.subject == $s).estimated | not)'
+	daemon_dies
+	knock $U -n 100 "$WORLD"
+	smtpwall -j who -n 1000 >"$F/who"
+	jq -e --arg s uid:$U '.top.uid[] | select(.subject == $s) | .count == 101 and (.estimated | not)' "$F/who"
+	jq -e '.top.destination[0] | .count >= 101 and .estimated' "$F/who"
+	smtpwall who | grep -qE "^$WORLD .* ~ +[0-9]+ "
+	daemon_starts
+}
 
 @test "who floods does not fill the history" {
 	knock $U -p 8 -n 500 "$WORLD"

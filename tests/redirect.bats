@@ -29,6 +29,14 @@ peer() { as_user "$U" "$LAB/bin/peer" "$@"; }
 	[ "$(ledger uid:"$U" direct.connections) $(ledger uid:"$U" relay.connections)" = '1 3' ]
 }
 
+@test "evidence of what was redirected names where it wanted to go" {
+	enforce "action = redirect $RELAY limits = {\"1 connections per 1h\"}"
+	peer "$WORLD" 25 && peer "$WORLD6" 25
+	smtpwall -j show uid:"$U" | jq -e --arg to "$WORLD6" '.evidence[0] | .verdict == "redirected" and
+		.destination == $to and .port == 25 and (.why | index("over_the_limit"))'
+	smtpwall -j who | jq -e 'all(.top.destination[]; .subject != "127.0.0.1")'
+}
+
 @test "a policy without limits redirects everything that leaves, and nothing else" {
 	enforce "action = redirect $RELAY redirect_to6 = \"[::1]:25\""
 	[[ $(peer "$WORLD" 25) == *relay.example* ]]

@@ -34,6 +34,7 @@ struct seen {
 	struct sw_evidence_key key;
 	uint64_t kept_ns; /* time of the latest record that is kept, or need not be */
 	uint64_t noted;	  /* attempts that the rows kept so far stand for */
+	uint64_t trip;	  /* id of the latest kept that went over: this may be long after it came */
 	struct collect_credit credit;
 	bool used;
 };
@@ -103,6 +104,11 @@ static struct seen *seen_get(struct collect *collect, const struct sw_evidence_k
 	return seen;
 }
 
+static bool is_new(const struct seen *seen, const struct sw_evidence *record, bool trip)
+{
+	return record->time_ns > seen->kept_ns || (trip && record->id != seen->trip);
+}
+
 static void note_fresh(const struct sw_evidence_key *key, const struct sw_evidence *record,
 		       void *userdata)
 {
@@ -114,7 +120,7 @@ static void note_fresh(const struct sw_evidence_key *key, const struct sw_eviden
 	if (collect->n_fresh == FRESH)
 		return;
 	seen = seen_get(collect, key);
-	if (record->time_ns <= seen->kept_ns || !collect_allowance(&seen->credit, trip, boot_ns()))
+	if (!is_new(seen, record, trip) || !collect_allowance(&seen->credit, trip, boot_ns()))
 		return;
 	for (i = 0; i < collect->n_fresh; i++)
 		if (same_key(&collect->fresh[i], key))
@@ -210,19 +216,18 @@ static int hear_all(struct collect *collect)
 /* Leaves those that are new and have credit: first what went over a limit, then the newest. */
 static size_t choose(struct seen *seen, struct evidence_row *row, size_t n)
 {
-	size_t i, kept = 0, fresh = 0;
+	size_t i, kept = 0;
 	uint64_t now_ns = boot_ns();
 	bool trip;
 	int pass;
 
-	while (fresh < n && row[fresh].record.time_ns > seen->kept_ns) /* sorted, newest first */
-		fresh++;
 	for (pass = 0; pass < 2; pass++) {
-		for (i = kept; i < fresh; i++) {
+		for (i = kept; i < n; i++) {
 			struct evidence_row chosen = row[i];
 
 			trip = chosen.why & EVIDENCE_TRIP;
-			if (trip != (pass == 0) || !collect_allowance(&seen->credit, trip, now_ns))
+			if (trip != (pass == 0) || !is_new(seen, &chosen.record, trip) ||
+			    !collect_allowance(&seen->credit, trip, now_ns))
 				continue;
 			memmove(&row[kept + 1], &row[kept], (i - kept) * sizeof(*row));
 			row[kept++] = chosen;
@@ -232,14 +237,40 @@ static size_t choose(struct seen *seen, struct evidence_row *row, size_t n)
 	return kept;
 }
 
+/* Does it stand for attempts that were not counted yet? */
+static bool counts(const struct seen *seen, const struct evidence_row *row)
+{
+	return evidence_is_own(row) && row->record.time_ns > seen->kept_ns;
+}
+
+static int keep_rows(struct collect *collect, const struct seen *seen,
+		     const struct evidence_row *row, size_t n, uint64_t noted, size_t own)
+{
+	size_t i, left = own;
+	int r = 0;
+
+	for (i = 0; i < n && r == 0; i++) {
+		uint64_t share = counts(seen, &row[i])
+					 ? proof_share(noted - seen->noted, own, --left)
+					 : 0;
+
+		r = keep(collect, &row[i], noted, share);
+		if (r < 0)
+			break;
+		inquest_ask(collect->inquest, &row[i].key, &row[i].record);
+		listen_to(collect, &row[i]);
+	}
+	return r;
+}
+
 static int keep_key(struct collect *collect, const struct sw_evidence_key *key)
 {
 	struct evidence_row row[SW_EVIDENCE_SLOTS];
 	struct sw_subject keeper = evidence_keeper(key);
 	struct seen *seen = seen_get(collect, key);
 	struct sw_ledger ledger = {};
-	uint64_t newest_ns, stand_for;
-	size_t i, n;
+	uint64_t newest_ns;
+	size_t i, n, own = 0;
 	int r;
 
 	r = evidence_of_key(collect->evidence, key, row, &n);
@@ -252,21 +283,19 @@ static int keep_key(struct collect *collect, const struct sw_evidence_key *key)
 	n = choose(seen, row, n);
 	if (n == 0)
 		return 0;
-	if (ledger.noted < seen->noted + n)
-		ledger.noted = seen->noted + n;
-	stand_for = ledger.noted - seen->noted;
-	for (i = 0; i < n && r == 0; i++) {
-		r = keep(collect, &row[i], ledger.noted, i ? 1 : stand_for - (n - 1));
-		if (r < 0)
-			break;
-		inquest_ask(collect->inquest, &row[i].key, &row[i].record);
-		listen_to(collect, &row[i]);
-	}
-	if (r == 0) {
+	for (i = 0; i < n; i++)
+		own += counts(seen, &row[i]);
+	if (!own || ledger.noted < seen->noted + own)
+		ledger.noted = seen->noted + own;
+	r = keep_rows(collect, seen, row, n, ledger.noted, own);
+	if (r < 0)
+		return r;
+	if (row[0].why & EVIDENCE_TRIP) /* chosen first */
+		seen->trip = row[0].record.id;
+	if (newest_ns > seen->kept_ns)
 		seen->kept_ns = newest_ns;
-		seen->noted = ledger.noted;
-	}
-	return r;
+	seen->noted = ledger.noted;
+	return 0;
 }
 
 /* After a loss it may be another history, in which nothing was kept. */

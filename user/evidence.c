@@ -163,6 +163,38 @@ static int newest_first(const void *a, const void *b)
 	return one->record.id == other->record.id ? 0 : one->record.id > other->record.id ? -1 : 1;
 }
 
+static enum sw_kind keeper_kind(const struct sw_evidence *record)
+{
+	if (record->tag_flags & SW_TAG_SITE)
+		return SW_KIND_DIR;
+	return record->tag_flags & SW_TAG_UNIT ? SW_KIND_UNIT : SW_KIND_UID;
+}
+
+bool evidence_is_own(const struct evidence_row *row)
+{
+	struct sw_subject keeper = evidence_keeper(&row->key), its;
+
+	return evidence_subject(&row->record, keeper_kind(&row->record), &its) &&
+	       memcmp(&its, &keeper, sizeof(its)) == 0;
+}
+
+/* One that went over its limit long after its connect() says so; but it may be but a sketch. */
+static bool says_more(const struct evidence_row *row, const struct evidence_row *than)
+{
+	if (!row->record.exe_path.count != !than->record.exe_path.count)
+		return row->record.exe_path.count;
+	return row->why & EVIDENCE_TRIP;
+}
+
+static void unite(struct evidence_row *with, const struct evidence_row *row)
+{
+	if (says_more(row, with))
+		with->record = row->record;
+	if (evidence_is_own(row))
+		with->key = row->key;
+	with->why |= row->why;
+}
+
 size_t evidence_unite(struct evidence_row *row, size_t n)
 {
 	size_t i, left = 0;
@@ -171,7 +203,7 @@ size_t evidence_unite(struct evidence_row *row, size_t n)
 		qsort(row, n, sizeof(*row), newest_first);
 	for (i = 0; i < n; i++) {
 		if (left && row[left - 1].record.id == row[i].record.id)
-			row[left - 1].why |= row[i].why;
+			unite(&row[left - 1], &row[i]);
 		else
 			row[left++] = row[i];
 	}

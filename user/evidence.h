@@ -40,7 +40,9 @@ int evidence_step(int fd, struct pinned_walk *walk, size_t most,
 			       void *userdata),
 		  void *userdata);
 
-/* Sorts newest first and leaves one row of each record, with all of its `why`. */
+/* Is it kept by whom its attempt was counted (`noted`), not by another who was judged by it? */
+bool evidence_is_own(const struct evidence_row *row);
+/* Sorts newest first and leaves one row of each record, with all of its `why`, its own if it can. */
 size_t evidence_unite(struct evidence_row *row, size_t n);
 /* Whose ledger counts (`noted`) what is kept under a key. */
 struct sw_subject evidence_keeper(const struct sw_evidence_key *key);

@@ -100,10 +100,13 @@ int proof_add(struct history *history, const struct proof *proof)
 	int at = 1, r;
 
 	r = prepare(history,
-		    "INSERT OR IGNORE INTO evidence (origin, attempt, time_ms, time_ns, key_kind,"
+		    "INSERT INTO evidence (origin, attempt, time_ms, time_ns, key_kind,"
 		    " key_id, key_device, noted, stands_for, why, abi, uid, unit_id, inode, device,"
 		    " dir_uid, unit, dir, script, found, record)"
-		    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+		    " ON CONFLICT (origin, attempt) DO UPDATE SET why = why | excluded.why,"
+		    " stands_for = max(stands_for, excluded.stands_for),"
+		    " record = iif(?, excluded.record, record)",
 		    &s);
 	if (r < 0)
 		return r;
@@ -116,7 +119,8 @@ int proof_add(struct history *history, const struct proof *proof)
 	sqlite3_bind_text(s, at++, proof->dir, -1, SQLITE_STATIC);
 	sqlite3_bind_text(s, at++, proof->script, -1, SQLITE_STATIC);
 	sqlite3_bind_text(s, at++, proof->found, -1, SQLITE_STATIC);
-	sqlite3_bind_blob(s, at, &row->record, RECORD_LEN, SQLITE_STATIC);
+	sqlite3_bind_blob(s, at++, &row->record, RECORD_LEN, SQLITE_STATIC);
+	sqlite3_bind_int(s, at, (row->why & EVIDENCE_TRIP) && row->record.exe_path.count);
 	return finish(s);
 }
 

@@ -16,7 +16,8 @@ struct proof {
 	int64_t time_ms;    /* since 1970, UTC */
 	const char *origin; /* of which maps: ids and counts of others are others' (proof_origin) */
 	uint64_t noted;	    /* by the ledger of row.key, when this was kept */
-	int64_t stands_for; /* so many attempts since the one that was kept before */
+	int64_t stands_for; /* so many attempts since those that were kept before; 0: it is counted
+			     * with others, for its row is not its own (evidence_is_own) */
 	const char *unit;   /* canonical subjects, or NULL */
 	const char *dir;
 	const char *found;  /* what the daemon found: JSON (culprit.h), or NULL */
@@ -27,8 +28,15 @@ struct proof {
 /* This boot and this map, as text. */
 int proof_origin(int evidence_fd, char ret[static PROOF_ORIGIN_LEN]);
 
+/* The share of record `i` of `n` in the attempts that they stand for together. */
+static inline uint64_t proof_share(uint64_t attempts, size_t n, size_t i)
+{
+	return attempts / n + (i < attempts % n);
+}
+
 /* Makes the tables if they are not there. */
 int proof_begin(struct history *history);
+/* What was kept of the attempt already is told what this says beyond it. */
 int proof_add(struct history *history, const struct proof *proof);
 /* What was found out about one that was kept. */
 int proof_found(struct history *history, const char *origin, uint64_t id, const char *found,

@@ -742,6 +742,8 @@ static const struct {
 	  "attempts were judged by the shared overflow windows, there was no room for more" },
 	{ offsetof(struct sw_health, block_overflow), "block_overflow",
 	  "blocks found no room (their limits go on refusing)" },
+	{ offsetof(struct sw_health, evidence_overflow), "evidence_overflow",
+	  "attempts left no evidence, there was no room for more (they were judged as ever)" },
 	{ offsetof(struct sw_health, unparsed), "unparsed",
 	  "mail packets could not be read (refused where the mode is enforce)" },
 };

@@ -34,7 +34,7 @@ struct outcome {
 	__u8 kind;   /* enum sw_kind: as whom it is judged here */
 	__u8 weight; /* how grave the refusal is; 0: nothing refuses it, nor would */
 	__u8 how[SW_LOCAL_KINDS]; /* PARTY_*: how each kind's policy judges */
-	bool before;  /* something was in the windows already */
+	__u8 opens;   /* whose windows were empty, of those who judge: bit 1 << enum sw_kind */
 	bool over;    /* it is refused, or would be */
 	bool trips;   /* it is the first that is over since one was admitted */
 	bool tell;    /* the last one was told long enough ago */

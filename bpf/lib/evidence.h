@@ -8,51 +8,75 @@
 
 #include <bpf/bpf_endian.h>
 
+#include "event.h"
 #include "ledger.h"
 #include "maps.h"
 
-/* By whom it is kept: what is a site has its own, so that no neighbour pushes it out. */
+/*
+ * By whom the last attempts are kept: what is a site has its own, so that no neighbour pushes it
+ * out. The first of a window and what went over a limit are kept by whoever was judged, too.
+ */
 static __always_inline __u32 keeper_of(const struct sw_tag *tag)
 {
 	return tag->flags & SW_TAG_SITE ? SW_KIND_DIR : SW_KIND_UID;
 }
 
-static __always_inline void evidence_key(const struct sw_tag *tag, __u32 slot,
+static __always_inline void evidence_key(const struct sw_tag *tag, __u32 kind, __u32 slot,
 					 struct sw_evidence_key *key)
 {
-	struct whom whom = whom_of(tag, keeper_of(tag));
+	struct whom whom = whom_of(tag, kind);
 
 	key->id = whom.id;
 	key->device = whom.device;
-	key->kind = kind_of(tag, keeper_of(tag));
+	key->kind = kind_of(tag, kind);
 	key->slot = slot;
 	key->pad = 0;
 }
 
-/* An id has its slot in its lowest bits. */
+/* An id has the time of its attempt, and in its lowest bits its slot. */
 static __always_inline __u32 evidence_slot(__u64 id)
 {
 	return id % SW_EVIDENCE_LAST;
 }
 
-static __always_inline struct sw_evidence *evidence_find(const struct sw_tag *tag, __u32 slot)
+static __always_inline __u64 evidence_time(__u64 id)
+{
+	return id / SW_EVIDENCE_LAST;
+}
+
+static __always_inline struct sw_evidence *evidence_find(const struct sw_tag *tag, __u32 kind,
+							 __u32 slot)
 {
 	struct sw_evidence_key key;
 
-	evidence_key(tag, slot, &key);
+	evidence_key(tag, kind, slot, &key);
 	return bpf_map_lookup_elem(&evidence, &key);
 }
 
-static __always_inline struct sw_evidence *evidence_row(const struct sw_tag *tag, __u32 slot)
+/* Of the attempt in the tag, among the last ones; NULL: others came after it. */
+static __always_inline struct sw_evidence *evidence_mine(const struct sw_tag *tag)
 {
-	struct sw_evidence *row = evidence_find(tag, slot);
+	struct sw_evidence *e = NULL;
+
+	if (tag->evidence)
+		e = evidence_find(tag, keeper_of(tag), evidence_slot(tag->evidence));
+	return e && e->id == tag->evidence ? e : NULL;
+}
+
+static __always_inline struct sw_evidence *evidence_row(const struct sw_tag *tag, __u32 kind,
+							__u32 slot)
+{
+	struct sw_evidence *row = evidence_find(tag, kind, slot);
 	struct sw_evidence_key key;
 
 	if (row)
 		return row;
-	evidence_key(tag, slot, &key);
+	evidence_key(tag, kind, slot, &key);
 	bpf_map_update_elem(&evidence, &key, zeroes, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&evidence, &key);
+	row = bpf_map_lookup_elem(&evidence, &key);
+	if (!row)
+		health_count(evidence_overflow);
+	return row;
 }
 
 /* Who reads meanwhile finds no id. */
@@ -66,25 +90,66 @@ static __always_inline void evidence_assign(struct sw_evidence *to, const struct
 	*(volatile __u64 *)&to->id = from->id;
 }
 
-static __always_inline void evidence_copy(const struct sw_tag *tag, const struct sw_evidence *e,
-					  __u32 slot)
+/* What the tag tells of its attempt. */
+static __always_inline void evidence_of_tag(struct sw_evidence *e, const struct sw_tag *tag,
+					    const struct attempt *a, __u32 verdict)
 {
-	struct sw_evidence *kept = evidence_row(tag, slot);
-
-	if (kept)
-		evidence_assign(kept, e);
+	e->time_ns = evidence_time(tag->evidence);
+	e->unit = tag->unit;
+	e->cgroup = tag->cgroup;
+	e->dir = tag->dir;
+	e->pid = tag->pid;
+	e->uid = tag->uid;
+	e->gid = tag->gid;
+	e->tag_flags = tag->flags;
+	e->port = tag->asked_port ? tag->asked_port : a->port;
+	e->road = a->road;
+	e->verdict = verdict;
+	__builtin_memcpy(e->daddr, tag->asked_port ? tag->asked : a->daddr.addr, sizeof(e->daddr));
+	__builtin_memcpy(e->comm, tag->comm, sizeof(e->comm));
+	e->helo[0] = 0;
+	e->mail_from[0] = 0;
 }
 
-/* The session of the one in the tag went over its limit, long after its connect(). */
-SUBPROGRAM int evidence_trips(const struct sw_tag *tag)
+/* Of one whose process we can no longer ask. */
+static __always_inline void evidence_sketch(struct sw_evidence *e, const struct sw_tag *tag,
+					    const struct attempt *a, __u32 verdict)
 {
-	struct sw_evidence *e;
+	*(volatile __u64 *)&e->id = 0;
+	evidence_of_tag(e, tag, a, verdict);
+	e->cwd = (struct sw_dir){};
+	e->depth = 0;
+	e->ppid = 0;
+	e->argv_len = 0;
+	e->exe_path.len = e->exe_path.count = 0;
+	e->cwd_path.len = e->cwd_path.count = 0;
+	e->exe_path.flags = e->cwd_path.flags = SW_PATH_TRUNCATED;
+	barrier();
+	*(volatile __u64 *)&e->id = tag->evidence;
+}
 
-	if (!tag || !tag->evidence)
+/*
+ * The session of the one in the tag went over a limit of the subject of this kind, long after its
+ * connect().
+ */
+SUBPROGRAM int evidence_trips(const struct sw_tag *tag, const struct attempt *a, __u32 kind,
+			      __u32 enforce)
+{
+	__u32 verdict = enforce ? SW_VERDICT_REFUSED : SW_VERDICT_WOULD_REFUSE;
+	struct sw_evidence *e, *kept;
+
+	if (!tag || !a || !tag->evidence)
 		return 0;
-	e = evidence_find(tag, evidence_slot(tag->evidence));
-	if (e && e->id == tag->evidence)
-		evidence_copy(tag, e, SW_EVIDENCE_TRIP);
+	kept = evidence_row(tag, kind, SW_EVIDENCE_TRIP);
+	if (!kept)
+		return 0;
+	e = evidence_mine(tag);
+	if (!e) {
+		evidence_sketch(kept, tag, a, verdict);
+		return 0;
+	}
+	e->verdict = verdict;
+	evidence_assign(kept, e);
 	return 0;
 }
 
@@ -115,13 +180,20 @@ static __always_inline void evidence_line(struct __sk_buff *skb, char *line, __u
 }
 
 /* Copies that were made at connect() have no lines yet. */
-static __always_inline void evidence_renew(const struct sw_tag *tag, const struct sw_evidence *e,
-					   __u32 slot)
+SUBPROGRAM int evidence_renew(const struct sw_tag *tag, __u32 slot)
 {
-	struct sw_evidence *kept = evidence_find(tag, slot);
+	struct sw_evidence *e, *kept;
+	__u32 kind;
 
-	if (kept && kept->id == tag->evidence)
-		evidence_assign(kept, e);
+	if (!tag)
+		return 0;
+	e = evidence_mine(tag);
+	for (kind = 0; kind < SW_LOCAL_KINDS && e; kind++) {
+		kept = evidence_find(tag, kind, slot);
+		if (kept && kept->id == tag->evidence)
+			evidence_assign(kept, e);
+	}
+	return 0;
 }
 
 #define WORD(a, b, c, d) ((__u32)(a) << 24 | (__u32)(b) << 16 | (__u32)(c) << 8 | (__u32)(d))
@@ -135,8 +207,8 @@ SUBPROGRAM int evidence_hears(struct __sk_buff *skb, struct sw_tag *tag, __u32 o
 	if (!tag || left < sizeof(word) || bpf_skb_load_bytes(skb, offset, &word, sizeof(word)))
 		return 0;
 	word = bpf_ntohl(word) & 0xdfdfdfdf; /* in upper case */
-	e = evidence_find(tag, evidence_slot(tag->evidence));
-	if (!e || e->id != tag->evidence)
+	e = evidence_mine(tag);
+	if (!e)
 		return 0;
 	switch (word) {
 	case WORD('E', 'H', 'L', 'O'):
@@ -152,8 +224,8 @@ SUBPROGRAM int evidence_hears(struct __sk_buff *skb, struct sw_tag *tag, __u32 o
 	default:
 		return 0;
 	}
-	evidence_renew(tag, e, SW_EVIDENCE_FIRST);
-	evidence_renew(tag, e, SW_EVIDENCE_TRIP);
+	evidence_renew(tag, SW_EVIDENCE_FIRST);
+	evidence_renew(tag, SW_EVIDENCE_TRIP);
 	return 0;
 }
 

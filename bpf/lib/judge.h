@@ -227,7 +227,8 @@ static __always_inline void party_expire(const struct party *p, struct outcome *
 		used += cell->window.total;
 	}
 	p->row->over = p->row->over << 1 & 2;
-	o->before |= used != 0;
+	if (p->policy->n_limits && !used)
+		o->opens |= 1 << p->kind;
 }
 
 /* What is over is noted if nothing graver was. */

@@ -52,6 +52,8 @@ static __always_inline bool redirect_target(struct bpf_sock *sk, const struct sw
 static __always_inline bool redirect(struct bpf_sock *sk, struct sw_tag *tag, struct attempt *a,
 				     struct outcome *o)
 {
+	__u8 kind = o->kind, opens = o->opens;
+	bool trips = o->trips;
 	struct sw_endpoint to;
 
 	if (!redirect_target(sk, tag, a, o->kind, &to)) {
@@ -68,6 +70,11 @@ static __always_inline bool redirect(struct bpf_sock *sk, struct sw_tag *tag, st
 	if (judge(tag, a, o) != FATE_PASS)
 		return false;
 	tag->flags |= SW_TAG_REDIRECTED;
+	/* Evidence is of what it did before it was led elsewhere. */
+	o->kind = kind;
+	o->trips = trips;
+	o->opens |= opens;
+	o->over = true;
 	return true;
 }
 

@@ -70,45 +70,49 @@ static __always_inline void evidence_fill(struct sw_evidence *e, const struct sw
 					  __u32 verdict)
 {
 	*(volatile __u64 *)&e->id = 0;
-	e->time_ns = a->now_ns;
-	e->unit = tag->unit;
-	e->cgroup = tag->cgroup;
-	e->dir = tag->dir;
+	evidence_of_tag(e, tag, a, verdict);
 	e->cwd = w->cwd;
 	e->depth = tag->flags & SW_TAG_SITE ? w->depth : 0;
-	e->pid = tag->pid;
-	e->uid = tag->uid;
-	e->gid = tag->gid;
-	e->tag_flags = tag->flags;
-	e->port = a->port;
-	e->road = a->road;
-	e->verdict = verdict;
-	__builtin_memcpy(e->daddr, a->daddr.addr, sizeof(e->daddr));
-	__builtin_memcpy(e->comm, tag->comm, sizeof(e->comm));
-	e->helo[0] = 0;
-	e->mail_from[0] = 0;
 	evidence_task(e);
 	name_folder(tag, e);
 	barrier();
 	*(volatile __u64 *)&e->id = tag->evidence;
 }
 
-/* Takes it, of an attempt that evidence_begin() has numbered. */
+SUBPROGRAM int evidence_copy(const struct sw_tag *tag, __u32 kind, __u32 slot)
+{
+	struct sw_evidence *e, *kept;
+
+	if (!tag)
+		return 0;
+	e = evidence_mine(tag);
+	kept = e ? evidence_row(tag, kind, slot) : NULL;
+	if (kept)
+		evidence_assign(kept, e);
+	return 0;
+}
+
+/*
+ * Takes it, of an attempt that evidence_begin() has numbered. Where only messages are limited, the
+ * first attempt of a window is the last one before something was charged to it.
+ */
 SUBPROGRAM int evidence_take(const struct sw_tag *tag, const struct attempt *a,
 			     const struct whereabouts *w, const struct outcome *o, __u32 verdict)
 {
 	struct sw_evidence *e;
+	__u32 kind;
 
 	if (!tag || !a || !w || !o || !tag->evidence)
 		return 0;
-	e = evidence_row(tag, evidence_slot(tag->evidence));
+	e = evidence_row(tag, keeper_of(tag), evidence_slot(tag->evidence));
 	if (!e)
 		return 0;
 	evidence_fill(e, tag, a, w, verdict);
-	if (!o->before)
-		evidence_copy(tag, e, SW_EVIDENCE_FIRST);
+	for (kind = 0; kind < SW_LOCAL_KINDS; kind++)
+		if (o->opens >> kind & 1)
+			evidence_copy(tag, kind, SW_EVIDENCE_FIRST);
 	if (o->over && o->trips)
-		evidence_copy(tag, e, SW_EVIDENCE_TRIP);
+		evidence_copy(tag, o->kind, SW_EVIDENCE_TRIP);
 	return 0;
 }
 

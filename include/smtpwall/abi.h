@@ -445,6 +445,7 @@ struct sw_health {
 	__u64 unparsed;	       /* SMTP packets whose TCP header could not be read */
 	__u64 guarded;	       /* blocks that max_blocks_per_hour turned into warnings */
 	__u64 renamed;	       /* sessions whose port was changed after connect(): told by packets */
+	__u64 evidence_overflow; /* attempts whose evidence found no room */
 };
 
 /* ---- socket storage. Its layout is kept across versions: live sockets carry it ---- */
@@ -569,8 +570,9 @@ _Static_assert(sizeof(struct sw_abroad) == 48, "sw_abroad is a key");
 #define SW_EVIDENCE_SLOTS 10
 
 /*
- * Map `evidence`. Kept by dir where that is a site, else by unit for a container and by uid for
- * others; the other subjects of an attempt are found by its members.
+ * Map `evidence`. The last attempts are kept by dir where that is a site, else by unit for a
+ * container and by uid for others; the other subjects of an attempt are found by its members. The
+ * first one and what went over are kept by each subject whose policy judged it.
  */
 struct sw_evidence_key {
 	__u64 id; /* uid, unit or inode */

@@ -485,16 +485,26 @@ static void say_exhibit(struct writer *w, const struct exhibit *e)
 	json_object_put(found);
 }
 
+/* What went over a limit first, then the newest. */
 void exhibits_say(struct writer *w, const struct exhibits *exhibits)
 {
-	size_t i;
+	size_t i, said = 0;
+	bool over;
+	int pass;
 
 	if (exhibits->n == 0)
 		return;
 	writer_say(w, "%s", "");
 	writer_say(w, "EVIDENCE");
-	for (i = 0; i < exhibits->n && i < SAID; i++)
-		say_exhibit(w, &exhibits->exhibit[i]);
-	if (exhibits->n > SAID)
-		writer_say(w, "and %zu more: smtpwall -j show", exhibits->n - SAID);
+	for (pass = 0; pass < 2; pass++) {
+		for (i = 0; i < exhibits->n && said < SAID; i++) {
+			over = exhibits->exhibit[i].row.why & EVIDENCE_TRIP;
+			if (over != (pass == 0))
+				continue;
+			say_exhibit(w, &exhibits->exhibit[i]);
+			said++;
+		}
+	}
+	if (exhibits->n > said)
+		writer_say(w, "and %zu more: smtpwall -j show", exhibits->n - said);
 }

@@ -278,6 +278,8 @@ static const struct {
 	  "attempts judged by the shared windows: their map is full" },
 	{ "block_overflow", offsetof(struct sw_health, block_overflow),
 	  "blocks without room: their limits went on refusing" },
+	{ "evidence_overflow", offsetof(struct sw_health, evidence_overflow),
+	  "attempts that left no evidence: its map is full" },
 	{ "unparsed", offsetof(struct sw_health, unparsed), "SMTP packets that could not be read" },
 };
 

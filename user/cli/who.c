@@ -36,6 +36,7 @@ struct counted {
 	char *subject;
 	struct sw_subject whom; /* if it can be blocked */
 	bool guessed;
+	bool estimated; /* from a sample of the attempts */
 	uint64_t count;
 	int64_t first_ns, last_ns;
 };
@@ -101,16 +102,21 @@ static struct counted *counted_get(struct who *who, enum group group, const char
 	return entry;
 }
 
-/* Attempts up to `wall_ns`. */
+/*
+ * Attempts up to `wall_ns`. Only of whose evidence it is are all attempts counted; whom else they
+ * were of is known of those whose evidence was kept.
+ */
 static int count(struct who *who, enum group group, const char *subject,
-		 const struct sw_subject *whom, bool guessed, uint64_t attempts, int64_t wall_ns)
+		 const struct sw_subject *whom, const struct proof *proof)
 {
 	struct counted *entry = subject ? counted_get(who, group, subject, whom) : NULL;
+	int64_t wall_ns = proof->time_ms * 1000000;
 
 	if (!entry)
 		return subject ? -ENOMEM : 0;
-	entry->count += attempts;
-	entry->guessed |= guessed;
+	entry->count += proof->stands_for;
+	if (proof->stands_for > 1 && !(whom && whom->kind == proof->row.key.kind))
+		entry->estimated = true;
 	if (entry->first_ns == 0 || wall_ns < entry->first_ns)
 		entry->first_ns = wall_ns;
 	if (wall_ns > entry->last_ns)
@@ -120,7 +126,7 @@ static int count(struct who *who, enum group group, const char *subject,
 
 /* Whom a record is about, as it was called then or, unless that is known, as it is now. */
 static int count_subject(struct who *who, enum group group, enum sw_kind kind,
-			 const struct proof *proof, const char *called, int64_t wall_ns)
+			 const struct proof *proof, const char *called)
 {
 	struct sw_subject subject;
 	char text[SUBJECT_LEN];
@@ -128,11 +134,10 @@ static int count_subject(struct who *who, enum group group, enum sw_kind kind,
 	if (!evidence_subject(&proof->row.record, kind, &subject))
 		return 0;
 	view_subject_text(who->view, &subject, text);
-	return count(who, group, called ? called : text, &subject, false, proof->stands_for,
-		     wall_ns);
+	return count(who, group, called ? called : text, &subject, proof);
 }
 
-static int count_destination(struct who *who, const struct proof *proof, int64_t wall_ns)
+static int count_destination(struct who *who, const struct proof *proof)
 {
 	static const __u8 mapped[12] = { [10] = 0xff, [11] = 0xff };
 	const __u8 *address = proof->row.record.daddr;
@@ -140,22 +145,31 @@ static int count_destination(struct who *who, const struct proof *proof, int64_t
 	char text[INET6_ADDRSTRLEN] = "?";
 
 	inet_ntop(v4 ? AF_INET : AF_INET6, address + (v4 ? 12 : 0), text, sizeof(text));
-	return count(who, BY_DESTINATION, text, NULL, false, proof->stands_for, wall_ns);
+	return count(who, BY_DESTINATION, text, NULL, proof);
+}
+
+static int count_script(struct who *who, const struct proof *proof)
+{
+	const char *script = proof->script ? proof->script : proof->guess;
+	int r = count(who, BY_SCRIPT, script, NULL, proof);
+
+	if (r == 0 && script && !proof->script)
+		counted_get(who, BY_SCRIPT, script, NULL)->guessed = true;
+	return r;
 }
 
 static int count_proof(const struct proof *proof, void *userdata)
 {
-	const char *script = proof->script ? proof->script : proof->guess;
-	int64_t wall_ns = proof->time_ms * 1000000;
 	struct who *who = userdata;
 	int r;
 
-	r = count_subject(who, BY_UID, SW_KIND_UID, proof, NULL, wall_ns);
-	r = r < 0 ? r : count_subject(who, BY_DIR, SW_KIND_DIR, proof, proof->dir, wall_ns);
-	r = r < 0 ? r : count_subject(who, BY_UNIT, SW_KIND_UNIT, proof, proof->unit, wall_ns);
-	r = r < 0 ? r : count_destination(who, proof, wall_ns);
-	r = r < 0 ? r
-		  : count(who, BY_SCRIPT, script, NULL, !proof->script, proof->stands_for, wall_ns);
+	if (!proof->stands_for) /* another record stands for it */
+		return 0;
+	r = count_subject(who, BY_UID, SW_KIND_UID, proof, NULL);
+	r = r < 0 ? r : count_subject(who, BY_DIR, SW_KIND_DIR, proof, proof->dir);
+	r = r < 0 ? r : count_subject(who, BY_UNIT, SW_KIND_UNIT, proof, proof->unit);
+	r = r < 0 ? r : count_destination(who, proof);
+	r = r < 0 ? r : count_script(who, proof);
 	who->total += proof->stands_for;
 	return r;
 }
@@ -183,7 +197,7 @@ static uint64_t noted_by(struct who *who, const struct sw_evidence_key *key)
 	return ledger.noted;
 }
 
-/* The rows of one key, newest first: the newest stands for all that is not in the history. */
+/* The rows of one key, newest first: those that are not in the history stand for what is not. */
 static int count_key(struct who *who, const struct evidence_row *row, size_t n)
 {
 	uint64_t kept_ns = 0, noted = 0, all = noted_by(who, &row->key);
@@ -192,19 +206,21 @@ static int count_key(struct who *who, const struct evidence_row *row, size_t n)
 	size_t i, fresh = 0;
 	int r = 0;
 
+	if (!evidence_is_own(row)) /* counted where it is */
+		return 0;
 	if (who->history)
 		proof_latest(who->history, who->origin, &row->key, &kept_ns, &noted);
 	while (fresh < n && row[fresh].record.time_ns > kept_ns)
 		fresh++;
+	if (all < noted + fresh)
+		all = noted + fresh;
 	for (i = 0; i < fresh && r == 0; i++) {
 		proof = (struct proof){
 			.row = row[i],
 			.time_ms = view_wall(who->view, row[i].record.time_ns) / 1000000,
-			.stands_for = 1,
+			.stands_for = proof_share(all - noted, fresh, i),
 			.script = evidence_script(&row[i].record, script) ? script : NULL,
 		};
-		if (i == 0 && all > noted + fresh)
-			proof.stands_for = all - noted - fresh + 1;
 		if (proof.time_ms >= who->since_ms)
 			r = count_proof(&proof, who);
 	}
@@ -305,7 +321,9 @@ static void write_counted(struct writer *w, const struct who *who, enum group gr
 		    entry->guessed	      ? "(perhaps)"
 		    : group == BY_UID && name ? name
 					      : "");
+	writer_note(w, "about", entry->estimated ? "~" : "");
 	writer_number(w, "count", entry->count);
+	writer_flag(w, "estimated", entry->estimated);
 	writer_share(w, "percent", entry->count, who->total);
 	writer_time(w, "first", entry->first_ns);
 	writer_time(w, "last", entry->last_ns);
@@ -341,6 +359,7 @@ static void say_groups(struct writer *w, const struct who *who)
 		const struct column columns[] = {
 			{ groups[group].title, "subject", FORM_TEXT },
 			{ "", "remark", FORM_TEXT },
+			{ "", "about", FORM_NUMBER },
 			{ "COUNT", "count", FORM_NUMBER },
 			{ "%", "percent", FORM_NUMBER },
 			{ "FIRST", "first", FORM_AGO },
