@@ -54,6 +54,7 @@ used() { row "$1" '.limits[0].used'; }
 	[ "$(row "$(unit one.service)" .container)" = null ]
 	smtpwall -j list dir | jq -e 'all(.subjects[]; .subject | startswith("dir:"))'
 	smtpwall -j show "dir:$WWW/shop" | jq -e '.roads.direct.connections == 3'
+	[ "$(smtpwall show "dir:$WWW/shop" | head -1)" = "dir:$WWW/shop" ]
 	eventually sent "dir:$WWW/shop"
 	eventually sent "$(unit one.service)"
 }

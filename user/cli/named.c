@@ -17,8 +17,7 @@ static bool container_name(const char *path, char ret[static SCOPE_LEN])
 	return true;
 }
 
-/* Does the subject's text say its name already? */
-static bool says(const char *text, const char *name)
+bool named_says(const char *text, const char *name)
 {
 	size_t length = strlen(text), end = name ? strlen(name) : 0;
 
@@ -37,5 +36,5 @@ void named_write(struct writer *w, const struct view *view, const struct sw_subj
 	writer_text(w, "subject", text);
 	writer_text(w, "name", contained ? container : name);
 	writer_text(w, "container", contained ? container : NULL);
-	writer_note(w, "called", contained ? container : says(text, name) ? NULL : name);
+	writer_note(w, "called", contained ? container : named_says(text, name) ? NULL : name);
 }

@@ -11,5 +11,7 @@
  * name unless the subject says it already.
  */
 void named_write(struct writer *w, const struct view *view, const struct sw_subject *subject);
+/* Does the subject's text say its name already? */
+bool named_says(const char *text, const char *name);
 
 #endif

@@ -6,6 +6,7 @@
 #include "cli.h"
 #include "exhibit.h"
 #include "log.h"
+#include "named.h"
 #include "quantity.h"
 #include "row.h"
 #include "why.h"
@@ -234,7 +235,10 @@ static void say(struct writer *w, const struct view *view, const struct shown *s
 	view_subject_text(view, &s->subject, text);
 	span_format(first, (int64_t)(view->now_ns - s->ledger.first_seen_ns));
 	span_format(last, (int64_t)(view->now_ns - s->ledger.last_seen_ns));
-	writer_say(w, "%s%s%s%s", text, name ? " (" : "", name ? name : "", name ? ")" : "");
+	if (name && !named_says(text, name))
+		writer_say(w, "%s (%s)", text, name);
+	else
+		writer_say(w, "%s", text);
 	if (s->ledger.last_seen_ns)
 		writer_say(w, "first seen %s ago, last seen %s ago", first, last);
 	else
