@@ -23,6 +23,13 @@ own() { install -o $U "$LAB_TREE/build/clients/shady" "$F/$1" && echo "$F/$1"; }
 in_folder() { cd "$1" && shift && exec "$@"; } # FOLDER COMMAND…
 shady() { as_user $U in_folder "$F" "$LAB/bin/shady" "$@"; }
 
+# stays FOLDER [OPTION…]: sends from there and stays, as $!, until it is killed or the test is over
+stays() {
+	# shellcheck disable=SC2016 # for the inner shell
+	start_as stays $U bash -c 'cd "$1" && exec "${@:2}"' - "$1" "$LAB/bin/shady" "${@:2}" \
+		-w 20000 "$WORLD"
+}
+
 # harmless COMMAND…: nothing of what it prints moves a cursor or turns the writing
 harmless() {
 	local told=$F/told
@@ -130,11 +137,11 @@ why() {
 
 @test "300 folders deep: where it is is known exactly, and the daemon completes the path" {
 	mkdir -m 0777 "$F/deep"
-	as_user $U in_folder "$F/deep" "$LAB/bin/shady" -d 300 -w 3000 "$WORLD" >"$F/out" &
+	stays "$F/deep" -d 300
 	eventually newest_is uid:$U '.truncated == ["cwd"]'
 	eventually newest_is uid:$U \
 		".cwd == \"$F/deep$(printf '/d%.0s' {1..300})\" and (.added_by_daemon | index(\"cwd\"))"
-	wait $!
+	kill $!
 	# Unfinished without it, but never wrong.
 	as_user $U in_folder "$F/deep" "$LAB/bin/shady" -d 300 "$WORLD"
 	newest_is uid:$U '.cwd | test("^\\.\\.\\.(/d){10,}$|(/d){300}$")'
@@ -285,8 +292,7 @@ counted() { smtpwall -j who -n 1000 | jq --arg s "$1" '.top.uid[] | select(.subj
 	mkdir -m 0777 "$F/many"
 	as_user $U in_folder "$F/many" bash -c 'for i in {1..6000}; do echo "mail(" >$i.php; done
 		mkfifo fifo.php; ln -s /dev/zero zero.php'
-	as_user $U in_folder "$F/many" "$LAB/bin/shady" -w 1500 "$WORLD" &
+	stays "$F/many"
 	eventually newest_is uid:$U '.candidates | length == 5'
-	wait $!
 	daemon_runs
 }

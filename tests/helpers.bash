@@ -118,7 +118,11 @@ inner_up() {
 	in_box sysctl -qw net.ipv4.ip_forward=1
 	in_world ip route replace 192.0.2.0/24 via "$BOX"
 }
-inner_down() { ip netns del "$LAB_ID-inner"; }
+# The kernel takes a namespace down when it finds the time, and the name is wanted again.
+inner_down() {
+	ip -n "$LAB_ID-box" link del inner
+	ip netns del "$LAB_ID-inner"
+}
 abroad() { bpftool -j map dump pinned "$LAB/bpf/smtpwall/abroad" | jq length; } # rows
 in_inner() (lab_enter "/run/netns/$LAB_ID-inner" "$LAB_CGROUP" "$@")
 

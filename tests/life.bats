@@ -477,7 +477,7 @@ stand_again() { pinned links/connect4 && pinned uid_ledger && stands; }
 	use_up $U
 	smtpwall block uid:$V
 	before=$(link_ids)
-	rm -r "$(pins)"
+	mv "$(pins)" "$LAB/bpf/away" && rm -r "$LAB/bpf/away" # or they are put back into what goes
 	is_refused $U "$WORLD"
 	eventually logged 'took pins .* away: they are put back'
 	eventually stand_again
@@ -499,9 +499,9 @@ stand_again() { pinned links/connect4 && pinned uid_ledger && stands; }
 	start_daemon
 	rm "$(pins)/links/socket_out" "$(pins)/uid_blocks" "$(pins)/retire" "$(pins)"/links/egress_*
 	eventually logged 'took pins .* away: they are put back'
-	stand_again
-	pinned retire
-	hooked eth0
+	eventually stand_again
+	eventually pinned retire
+	eventually hooked eth0
 	smtpwall block uid:$V
 	is_refused $V "$WORLD"
 }

@@ -108,7 +108,7 @@ named() { # SITE UID
 	does_not shop fsock
 	sends blog fsock && sends blog mailer
 	newest_is "$(dir_of shop)" '.verdict == "refused" and (.why | index("over_the_limit"))'
-	is_told "$(dir_of shop)" refuse
+	eventually is_told "$(dir_of shop)" refuse
 }
 
 @test "who: users, folders, scripts, units and destinations of the last hour" {

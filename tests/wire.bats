@@ -151,15 +151,20 @@ added() {
 	echo "$(($1 + $4)) $(($2 + $5)) $(($3 + $6))"
 }
 
+is_up() { [ "$(in_box cat "/sys/class/net/$1/operstate")" = up ]; }
+unattributed_are() { [ "$(status -c .unattributed)" = "$1" ]; }
+counts_ip() { [ "$(count_ip "$1")" = "$2" ]; }
+
 @test "what leaves without a sender is charged to its address and shown as unattributed" {
 	[ "$(status -c .unattributed)" = '{"connections":0,"packets":0,"bytes":0}' ]
 	private_network 2008
+	eventually is_up priv0
 	(lab_enter "/proc/$PRIVATE/ns/net" "$LAB_CGROUP" "$LAB/bin/forge" packet 192.0.2.3 $WORLD 25 3 \
 		priv1 "$(in_box ip -j link show priv0 | jq -r '.[].address')")
-	[ "$(status -c .unattributed)" = '{"connections":3,"packets":3,"bytes":0}' ]
+	eventually unattributed_are '{"connections":3,"packets":3,"bytes":0}'
 	smtpwall status | grep -q '3 connections on the wire that no sender answers for'
-	[ "$(count_ip ip:192.0.2.3)" = '1 0 1' ]
-	[ "$(count_ip ip:192.0.2.5)" = '1 0 1' ]
+	eventually counts_ip ip:192.0.2.3 '1 0 1'
+	eventually counts_ip ip:192.0.2.5 '1 0 1'
 	[ "$(smtpwall -j list uid | jq '[.subjects[].wire.packets] | add')" = "$(status '.wire.packets - 3')" ]
 	end_daemon
 	sanitizers_are_silent

@@ -182,6 +182,21 @@ static struct json_object *look(const struct sw_evidence *record)
 	return culprit_look(record, &folders);
 }
 
+static void becomes(pid_t pid, const char *name)
+{
+	char path[64], comm[32] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	for (int tries = 1000; strcmp(comm, name) && tries > 0; tries--) {
+		usleep(10000);
+		f = fopen(path, "r");
+		if (!f || !fgets(comm, sizeof(comm), f))
+			abort();
+		fclose(f);
+	}
+}
+
 /* Evidence of a child in `dir` with this environment, until its standard input ends. */
 static void child_start(struct sw_evidence *record, const char *variable, int *ret_stdin)
 {
@@ -203,7 +218,7 @@ static void child_start(struct sw_evidence *record, const char *variable, int *r
 	}
 	close(end[0]);
 	*ret_stdin = end[1];
-	usleep(100000);
+	becomes(pid, "cat\n");
 	stat(dir, &st);
 	record->pid = pid;
 	record->time_ns = now_ns();

@@ -78,10 +78,10 @@ static void stop(struct places *places)
 	n_map = 0;
 }
 
-/* Until there are so many rows, or a second is over. */
+/* Until there are so many rows; a busy machine may take its time. */
 static bool hear(size_t rows)
 {
-	double end = seconds() + 1;
+	double end = seconds() + 10;
 
 	while (n_map != rows && seconds() < end)
 		sd_event_run(loop, 10000);
