@@ -151,7 +151,7 @@ added() {
 	echo "$(($1 + $4)) $(($2 + $5)) $(($3 + $6))"
 }
 
-is_up() { [ "$(in_box cat "/sys/class/net/$1/operstate")" = up ]; }
+is_up() { in_box ip -j link show "$1" | jq -e '.[].operstate == "UP"' >/dev/null; }
 unattributed_are() { [ "$(status -c .unattributed)" = "$1" ]; }
 counts_ip() { [ "$(count_ip "$1")" = "$2" ]; }
 

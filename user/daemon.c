@@ -484,6 +484,7 @@ static int reload_into(struct daemon *daemon)
 	struct config *config = NULL;
 	int r;
 
+	units_hear(daemon->units); /* who asks has made them before */
 	r = live_rules(daemon->kernel, &live);
 	if (r < 0)
 		return r;

@@ -586,6 +586,12 @@ static void work(struct units *units)
 		sd_event_source_set_enabled(units->source, SD_EVENT_ON);
 }
 
+void units_hear(struct units *units)
+{
+	if (units->inotify >= 0)
+		work(units);
+}
+
 static int on_inotify(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
 	(void)source, (void)fd, (void)revents;

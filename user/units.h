@@ -36,6 +36,8 @@ int units_rows(struct units *units, const struct globs *globs, struct unit_row *
 
 /* From now on changes are seen as they happen; in a flood of them a piece at a time. */
 int units_watch(struct units *units, sd_event *loop);
+/* Changes up to now are seen at once, without waiting for their turn; of a flood, a piece. */
+void units_hear(struct units *units);
 /* Looks at everything, as if nothing were watched. */
 void units_look(struct units *units);
 
