@@ -29,6 +29,7 @@
 
 struct sink {
 	pid_t listener; /* the far side lives as long as it does */
+	int near;	/* our end's index; 0: none was made */
 };
 
 static void nl_socket_freep(struct nl_sock **sock)
@@ -135,13 +136,14 @@ static bool hears(int fd, char wanted)
 	return read(fd, &c, 1) == 1 && c == wanted;
 }
 
-static int connect_sides(pid_t pid, int to_far, int from_far)
+static int connect_sides(struct sink *sink, int to_far, int from_far)
 {
 	int r;
 
 	if (!hears(from_far, 'n'))
 		return -EIO;
-	r = make_pair(pid);
+	r = make_pair(sink->listener);
+	sink->near = r < 0 ? 0 : (int)if_nametoindex(NEAR_NAME);
 	if (r < 0 || write(to_far, "g", 1) != 1)
 		return r < 0 ? r : -EIO;
 	r = dress(NEAR_NAME, NEAR_V4, NEAR_V6);
@@ -167,7 +169,7 @@ int sink_open(const uint16_t *ports, size_t n_ports, struct sink **ret)
 	}
 	close(there[0]);
 	close(back[1]);
-	r = sink->listener < 0 ? -errno : connect_sides(sink->listener, there[1], back[0]);
+	r = sink->listener < 0 ? -errno : connect_sides(sink, there[1], back[0]);
 	close(there[1]);
 	close(back[0]);
 	if (r < 0) {
@@ -178,11 +180,28 @@ int sink_open(const uint16_t *ports, size_t n_ports, struct sink **ret)
 	return 0;
 }
 
-/* With the last process of the namespace its end of the pair goes, and with it ours. */
+/*
+ * One end takes the other with it, at once. The kernel, which does so with a namespace whose last
+ * process has gone, takes its time: the next outside would find the name taken.
+ */
+static void remove_pair(int ifindex)
+{
+	_cleanup_(nl_socket_freep) struct nl_sock *sock = nl_socket_alloc();
+	struct rtnl_link *link = rtnl_link_alloc();
+
+	if (sock && link && nl_connect(sock, NETLINK_ROUTE) >= 0) {
+		rtnl_link_set_ifindex(link, ifindex);
+		rtnl_link_delete(sock, link);
+	}
+	rtnl_link_put(link);
+}
+
 void sink_close(struct sink *sink)
 {
 	if (!sink)
 		return;
+	if (sink->near)
+		remove_pair(sink->near);
 	if (sink->listener > 0) {
 		kill(sink->listener, SIGKILL);
 		waitpid(sink->listener, NULL, 0);

@@ -21,7 +21,9 @@
 #include "view.h"
 #include "writer.h"
 
-#define PATIENCE_MS 1500 /* for a handshake on this machine */
+/* For a handshake on this machine: the first SYN may go before the link is ready; the next goes
+ * after a second. */
+#define PATIENCE_MS 3500
 
 struct trial {
 	const char *name;
