@@ -365,9 +365,16 @@ static void tick_verify(struct daemon *daemon)
 	reopen_maps(daemon); /* the lock of editors is on a directory that may be a new one */
 }
 
+/* The ring knows who made the blocks that the sweep finds. */
+static void sweep(struct daemon *daemon)
+{
+	events_take(daemon->events);
+	sweep_now(daemon->sweep);
+}
+
 static void tick_sweep(struct daemon *daemon)
 {
-	sweep_now(daemon->sweep);
+	sweep(daemon);
 	collect_now(daemon->collect);
 }
 
@@ -527,7 +534,7 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
 		tell(daemon->teller, LOG_NOTICE, &record, "'%s' was loaded: %zu %s", daemon->path,
 		     daemon->config->n_policies,
 		     daemon->config->n_policies == 1 ? "policy" : "policies");
-	sweep_now(daemon->sweep); /* tells if the mode changed */
+	sweep(daemon); /* tells if the mode changed */
 	tell_if_alone(daemon);
 	notify_ready(daemon);
 	return 0;

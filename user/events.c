@@ -192,12 +192,10 @@ static int event_take(const struct sw_event *event, void *userdata)
 	return 0;
 }
 
-static int on_ring(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+void events_take(struct events *events)
 {
-	struct events *events = userdata;
 	int r = kernel_events_consume(events->kernel, event_take, events);
 
-	(void)source, (void)fd, (void)revents;
 	/* Told once: the facts are in the maps, and the ring wakes us again. */
 	if (r < 0 && !events->failing)
 		log_errno(r, "cannot read the kernel's events");
@@ -205,6 +203,12 @@ static int on_ring(sd_event_source *source, int fd, uint32_t revents, void *user
 	if (events->hinted)
 		sweep_now(events->sweep);
 	events->hinted = events->swept = false;
+}
+
+static int on_ring(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	(void)source, (void)fd, (void)revents;
+	events_take(userdata);
 	return 0;
 }
 

@@ -18,6 +18,8 @@ struct events;
 int events_start(sd_event *loop, struct kernel *kernel, struct teller *teller, struct sweep *sweep,
 		 struct collect *collect, struct events **ret);
 void events_stop(struct events *events);
+/* Takes what the ring holds by now, not when the loop comes to it. */
+void events_take(struct events *events);
 
 /* What the sentence needs to know besides the event; NULL: unknown. */
 struct event_words {
