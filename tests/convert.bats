@@ -99,6 +99,7 @@ sum_admitted() { awk '{ n += $2; failed += $6 } END { print n + 0, failed + 0 }'
 
 	next_version
 	logged 'of the maps held was carried over into version 99; mail waited for [0-9]+ ms'
+	not logged 'cannot ask the kernel'
 	grep -o 'mail waited for [0-9]* ms' "$LAB/daemon.log" | sed 's/^/# /' >&3
 	[ "$(link_ids)" = "$before" ]
 	[ ! -e "$(pins)/next" ]

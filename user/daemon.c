@@ -250,7 +250,8 @@ static int open_scene(struct daemon *daemon)
 		return log_errno(r, "cannot find the cgroups");
 	r = units_new(mount, control.cgroup, put_unit, daemon, &daemon->units);
 	return r < 0 ? r
-		     : places_new(daemon->config->pin_dir, put_place, daemon, &daemon->places);
+		     : places_new(kernel_maps_dir(daemon->kernel), put_place, daemon,
+				  &daemon->places);
 }
 
 /* The globs of rules that were not taken are gone with them. */
