@@ -271,8 +271,11 @@ held_for() {
 	story
 	daemon_dies
 	held_for 1000
+	mkdir "$(pins)/next" && ln -s ../links "$(pins)/next/links"
+	bpftool map pin pinned "$(pins)/uid_ledger" "$(pins)/next/uid_ledger"
 	[[ $(knock 2003 "$WORLD") == 'admitted 0 refused 0 failed 1 '* ]]
 	daemon_starts
+	[ ! -e "$(pins)/next" ]
 	story_stands
 	is_admitted 2003 "$WORLD"
 }
@@ -291,6 +294,7 @@ held_for() {
 	next_version
 	story_stands
 	[ "$(ledger uid:2003 direct.connections) $(used_of 2003)" = '7 7' ]
+	[ ! -e "$(pins)/next" ]
 	smtpwall detach
 	[ ! -e "$(pins)" ]
 }

@@ -253,7 +253,6 @@ static int make_dir(const struct conversion *c)
 {
 	char links[PATH_LEN];
 
-	unpin_all(c->dir); /* of one that was killed */
 	path_of(c->dir, SW_PIN_LINKS, links);
 	if (mkdir(c->dir, 0700) < 0 || symlink("../" SW_PIN_LINKS, links) < 0)
 		return log_errno(-errno, "cannot make the directory '%s'", c->dir);

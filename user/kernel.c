@@ -12,6 +12,7 @@
 
 #include <smtpwall/names.h>
 
+#include "attach.h"
 #include "cleanup.h"
 #include "gate.h"
 #include "log.h"
@@ -100,6 +101,15 @@ static int check_version(struct kernel *kernel)
 	kernel->is_other = !kernel->fresh && abi != SW_ABI_VERSION;
 	kernel->other_abi = abi;
 	return 0;
+}
+
+/* Of a takeover that was killed, by whichever version: the next one begins anew. */
+static void remove_half_made(const struct kernel *kernel)
+{
+	char path[PATH_LEN];
+
+	gate_path(kernel, SW_PIN_NEXT, path);
+	unpin_all(path);
 }
 
 const struct tool tools[TOOLS] = {
@@ -307,6 +317,8 @@ static int open_all(struct kernel *kernel, const struct config *config)
 	r = r < 0 ? r : open_pin_dir(kernel);
 	r = r < 0 ? r : open_cgroup(kernel, config);
 	r = r < 0 ? r : check_version(kernel);
+	if (r >= 0)
+		remove_half_made(kernel);
 	r = r < 0 ? r : gate_load(kernel, config);
 	r = r < 0 ? r : pin_tools(kernel);
 	r = r < 0 ? r : open_maps(kernel);
