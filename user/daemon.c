@@ -55,6 +55,7 @@ struct daemon {
 	struct collect *collect;
 	struct events *events;
 	struct tick tick[TICKS];
+	bool first;    /* nothing was up before, or not for long enough to be saved */
 	bool alone;    /* told that there is no outside interface */
 	bool outdated; /* the rules: hosts have other addresses */
 };
@@ -123,24 +124,30 @@ static int live_rules(struct kernel *kernel, struct sw_rules **ret)
  * A mode set by command stands until the file's mode changes: that is the newer wish then. A
  * trial ends with it.
  */
-static void control_follow_file(struct sw_control *control, const struct config *config, bool fresh)
+static void control_follow_file(struct sw_control *control, const struct config *config, bool first)
 {
-	if (!fresh && control->file_mode == config->mode)
+	if (!first && control->file_mode == config->mode)
 		return;
 	control->mode = config->mode;
 	control->file_mode = config->mode;
 	control->trial_until_ns = 0;
 }
 
-static void control_started(struct sw_control *control, const struct daemon *daemon)
+static void control_raised(struct sw_control *control, const struct daemon *daemon)
 {
-	control_follow_file(control, daemon->config, kernel_fresh(daemon->kernel));
-	control->started_ns = boot_ns();
+	control_follow_file(control, daemon->config, daemon->first);
 	snprintf(control->version, sizeof(control->version), "%s", SW_VERSION);
 	snprintf(control->config, sizeof(control->config), "%s", daemon->path);
 }
 
-static int control_note_start(struct daemon *daemon)
+static void control_started(struct sw_control *control, const struct daemon *daemon)
+{
+	(void)daemon;
+	control->started_ns = boot_ns();
+}
+
+static int control_note(struct daemon *daemon,
+			void (*note)(struct sw_control *, const struct daemon *))
 {
 	struct sw_control control;
 	int r = maps_lock(daemon->maps);
@@ -148,7 +155,7 @@ static int control_note_start(struct daemon *daemon)
 	if (r >= 0) {
 		r = maps_control(daemon->maps, &control);
 		if (r >= 0) {
-			control_started(&control, daemon);
+			note(&control, daemon);
 			r = maps_control_write(daemon->maps, &control);
 		}
 		maps_unlock(daemon->maps);
@@ -580,30 +587,35 @@ static int start_loop(struct daemon *daemon)
 	return r < 0 ? log_errno(r, "cannot make the event loop") : 0;
 }
 
-/* Also after a start that failed before it published anything. */
+/*
+ * Also after a start that failed before it published anything, or that was killed before it saved
+ * what it had put back: what the file holds is then still to be put back.
+ */
 static bool is_first(const struct daemon *daemon)
 {
 	struct sw_control control;
 
 	return kernel_fresh(daemon->kernel) ||
-	       (maps_control(daemon->maps, &control) == 0 && !control.generation);
+	       (maps_control(daemon->maps, &control) == 0 &&
+		(!control.generation || !control.started_ns));
 }
 
 /* The numbers of rules go on over a reboot: the next that means the slot just published. */
-static int continue_generations(struct daemon *daemon, bool first)
+static int continue_generations(struct daemon *daemon)
 {
 	uint32_t generation = state_generation(daemon->state);
 	struct sw_control control;
 	int r;
 
-	if (!first || !generation)
+	if (!daemon->first || !generation)
 		return 0;
 	r = maps_lock(daemon->maps);
 	if (r >= 0) {
 		r = maps_control(daemon->maps, &control);
-		if (r >= 0) {
-			control.generation = generation / SW_GENERATIONS * SW_GENERATIONS +
-					     SW_GENERATIONS + control.generation % SW_GENERATIONS;
+		generation = generation / SW_GENERATIONS * SW_GENERATIONS + SW_GENERATIONS +
+			     control.generation % SW_GENERATIONS;
+		if (r >= 0 && generation > control.generation) { /* or a killed start did it */
+			control.generation = generation;
 			r = maps_control_write(daemon->maps, &control);
 		}
 		maps_unlock(daemon->maps);
@@ -614,7 +626,6 @@ static int continue_generations(struct daemon *daemon, bool first)
 /* Policy and blocks are in force before the first hook is attached. */
 static int raise_gate(struct daemon *daemon)
 {
-	bool first = is_first(daemon);
 	const struct sw_ip *own;
 	size_t n_own;
 	int r;
@@ -622,13 +633,13 @@ static int raise_gate(struct daemon *daemon)
 	own = ifaces_addresses(daemon->ifaces, &n_own);
 	r = kernel_own_addresses(daemon->kernel, own, n_own);
 	r = r < 0 ? r : publish(daemon, daemon->config, daemon->ruleset);
-	r = r < 0 ? r : continue_generations(daemon, first);
-	r = r < 0 ? r : control_note_start(daemon);
+	r = r < 0 ? r : continue_generations(daemon);
+	r = r < 0 ? r : control_note(daemon, control_raised);
 	if (r >= 0)
 		state_restore(daemon->state);
 	r = r < 0 ? r : kernel_attach(daemon->kernel);
 	/* After the hooks, so that no session slips in between. Its failures are told there. */
-	if (r >= 0 && kernel_fresh(daemon->kernel))
+	if (r >= 0 && daemon->first)
 		elders_tag(daemon->kernel, daemon->config, daemon->ruleset, own, n_own);
 	return r;
 }
@@ -655,8 +666,8 @@ static int open_all(struct daemon *daemon)
 	r = teller_new(daemon->config->state_dir, &daemon->teller);
 	if (r >= 0)
 		teller_maps(daemon->teller, daemon->maps);
-	r = r < 0 ? r
-		  : state_new(daemon->maps, daemon->teller, is_first(daemon), &daemon->state);
+	daemon->first = is_first(daemon);
+	r = r < 0 ? r : state_new(daemon->maps, daemon->teller, daemon->first, &daemon->state);
 	if (r < 0)
 		return log_errno(r, "cannot start");
 	r = open_scene(daemon);
@@ -694,7 +705,8 @@ static int start(struct daemon *daemon)
 	tell(daemon->teller, LOG_NOTICE, &record, "smtpwalld " SW_VERSION " is up%s: %s",
 	     kernel_fresh(daemon->kernel) ? "" : " and has taken over the standing gate", text);
 	tell_if_alone(daemon);
-	sweep_now(daemon->sweep);
+	sweep_now(daemon->sweep); /* and saves */
+	control_note(daemon, control_started);
 	return 0;
 }
 
@@ -745,8 +757,9 @@ int daemon_restore(const char *path)
 	r = r < 0 ? r : raise_gate(&daemon);
 	if (r >= 0) {
 		/* What others changed in maps that stood is for the daemon to tell. */
-		if (kernel_fresh(daemon.kernel))
+		if (daemon.first)
 			state_save(daemon.state);
+		control_note(&daemon, control_started);
 		log_notice("the gate stands, with the blocks from before: smtpwalld, when it runs, "
 			   "takes it over");
 	}
