@@ -211,6 +211,47 @@ saved_mode() { [ "$(database 'SELECT mode FROM clock')" = "$1" ]; }
 	eventually lasts "$U" 600
 }
 
+# hold_history: as a backup may, until $LAB/let_go is there
+hold_history() {
+	rm -f "$LAB/let_go"
+	python3 - "$LAB/state/smtpwall.db" "$LAB/let_go" "$LAB/held" <<-'END' 3>&- 4>&- &
+		import os, sqlite3, sys, time
+		database = sqlite3.connect(sys.argv[1], timeout=20, isolation_level=None)
+		database.execute("BEGIN IMMEDIATE")
+		open(sys.argv[3], "w")
+		end = time.monotonic() + 60
+		while not os.path.exists(sys.argv[2]) and time.monotonic() < end:
+		    time.sleep(0.05)
+		database.execute("COMMIT")
+	END
+	eventually [ -e "$LAB/held" ]
+}
+
+@test "while somebody else holds the history what happens waits for it, and blocks for their length" {
+	policy only "users = {$U}  limits = {\"1 connections per 1s\"}  action = block  block_for = 10m
+		escalate = {2h}"
+	reload
+	is_admitted "$U" "$WORLD"
+	offend "$U" 1
+	eventually lasts "$U" 600
+	runs_out "$U"
+	eventually is_free "$U"
+	sleep 1.2 # the window
+	hold_history
+	is_admitted "$U" "$WORLD"
+	eventually is_refused "$U" "$WORLD" 2>/dev/null
+	smtpwall block "uid:$V" --for 1h >/dev/null
+	smtpwall block "uid:$W" --for 1h >/dev/null
+	sleep 2.5 # some sweeps
+	touch "$LAB/let_go"
+	eventually has_offended "$U" 2
+	eventually lasts "$U" 7200
+	for user in "$U" "$V" "$W"; do eventually is_told "uid:$user" block; done
+	told_are "uid:$V" block 1
+	told_are "uid:$U" block 2
+	! log_since_start | grep 'cannot write the history' || false
+}
+
 @test "observed blocks and those on trial do not count" {
 	policy only "users = {$U}  limits = {\"1 connections per 1h\"}  action = block  block_for = 10m
 		escalate = {2h}"

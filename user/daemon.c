@@ -382,6 +382,7 @@ static void sweep(struct daemon *daemon)
 
 static void tick_sweep(struct daemon *daemon)
 {
+	teller_each_second(daemon->teller);
 	sweep(daemon);
 	collect_now(daemon->collect);
 }

@@ -339,6 +339,34 @@ int history_add(struct history *history, const struct event_record *record)
 	return r;
 }
 
+struct event_record *history_copy(const struct event_record *record)
+{
+	size_t size = sizeof(*record), length, i;
+	struct event_record *copy;
+	const char *text;
+	char *at;
+
+	for (i = 0; i < ARRAY_SIZE(text_column); i++) {
+		memcpy(&text, (const char *)record + text_column[i], sizeof(text));
+		size += text ? strlen(text) + 1 : 0;
+	}
+	copy = malloc(size);
+	if (!copy)
+		return NULL;
+	*copy = *record;
+	at = (char *)(copy + 1);
+	for (i = 0; i < ARRAY_SIZE(text_column); i++) {
+		memcpy(&text, (const char *)record + text_column[i], sizeof(text));
+		if (!text)
+			continue;
+		length = strlen(text) + 1;
+		memcpy(at, text, length);
+		memcpy((char *)copy + text_column[i], &at, sizeof(at));
+		at += length;
+	}
+	return copy;
+}
+
 /* Of a statement that is bound: one number, 0 if there is none. */
 static int number_of(sqlite3_stmt *s, int64_t *ret)
 {

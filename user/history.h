@@ -51,6 +51,8 @@ int history_error(int code);
 int history_begin(struct history *history);
 int history_commit(struct history *history);
 int history_add(struct history *history, const struct event_record *record);
+/* The same with strings of its own, all freed with it by free(). NULL: no memory. */
+struct event_record *history_copy(const struct event_record *record);
 /* Forgets what is older than `before_ms`. */
 int history_trim(struct history *history, int64_t before_ms);
 /* Forgets what was told first, so that at most so many events are left. */

@@ -17,6 +17,7 @@
 #define SECOND_NS 1000000000ULL
 #define MINUTE_NS (60 * SECOND_NS)
 #define HINTS 64	 /* blocks made between two sweeps of which we know who did it */
+#define PUT_OFF_NS (10 * SECOND_NS)
 #define TOLERANCE_MS 100 /* of two readings of the wall clock */
 /*
  * A connect that was admitted just before the block ends by itself, or hangs: after a second it
@@ -41,6 +42,7 @@ struct sweep {
 	uint64_t health_told_ns;
 	uint64_t forgot_ns; /* when rows of folders and units were last looked at */
 	struct idle *idle;
+	uint64_t held_ns; /* since when the history is somebody else's; 0: it is not */
 	bool failing, cut_failing, cut_away_told;
 	bool enforced; /* the mode, when blocks were last looked at */
 };
@@ -217,9 +219,17 @@ static __u16 level_of(struct sweep *sweep, const struct block_row *row,
 	subject_offender(teller_names(sweep->teller), &row->subject, offender);
 	r = escalate_note(history, offender, policy->name, wall_ms(row->block.since_ns),
 			  policy->escalate_within_ns / 1000000, &earlier);
-	if (r < 0)
+	if (r < 0 && r != -EBUSY)
 		teller_history_failed(sweep->teller, r);
 	return escalate_level(policy, earlier);
+}
+
+/* Is it said in the history how long it is? */
+static bool asks_history(const struct sweep *sweep, const struct sw_block *block)
+{
+	const struct policy_spec *policy = spec_of(sweep, block);
+
+	return policy && policy->n_escalate && escalates(block);
 }
 
 /* Unless somebody has changed the block meanwhile. */
@@ -238,14 +248,16 @@ static int lengthen(struct sweep *sweep, struct block_row *row, const struct pol
 }
 
 /* One block: its roads. */
-static int escalate(struct sweep *sweep, struct block_row *row, size_t n)
+static int escalate(struct sweep *sweep, struct block_row *row, size_t n, bool held)
 {
 	const struct policy_spec *policy = spec_of(sweep, &row->block);
 	__u16 level;
 	int r;
 
-	if (!policy || !policy->n_escalate || !escalates(&row->block))
+	if (!asks_history(sweep, &row->block))
 		return 0;
+	if (held)
+		return -EBUSY;
 	level = level_of(sweep, row, policy);
 	if (!level)
 		return 0;
@@ -461,6 +473,29 @@ static size_t drop_replaced(struct block_row *gone, size_t n_gone, const struct 
 	return n;
 }
 
+/*
+ * While somebody else holds the history, blocks whose length it says are as if they were not seen
+ * yet: they go from `fresh` and `now`. In the end they are told as they are.
+ */
+static void put_off(struct sweep *sweep, struct block_row *fresh, size_t *n_fresh,
+		    struct block_row *now, size_t *n_now)
+{
+	size_t n = 0, kept = 0;
+
+	for (size_t i = 0, j = 0; i < *n_now; i++) {
+		bool is_fresh = j < *n_fresh && !by_block(&fresh[j], &now[i]);
+
+		j += is_fresh;
+		if (is_fresh && asks_history(sweep, &now[i].block))
+			continue;
+		if (is_fresh)
+			fresh[kept++] = now[i];
+		now[n++] = now[i];
+	}
+	*n_fresh = kept;
+	*n_now = n;
+}
+
 /* Takes `now` (sorted) as what is told from here on. */
 static int tell_changes(struct sweep *sweep, struct block_row *now, size_t n_now, enum sw_mode mode,
 			uint64_t now_ns)
@@ -468,6 +503,7 @@ static int tell_changes(struct sweep *sweep, struct block_row *now, size_t n_now
 	_cleanup_free_ struct block_row *fresh = calloc(n_now + 1, sizeof(*fresh));
 	_cleanup_free_ struct block_row *gone = calloc(sweep->n_told + 1, sizeof(*gone));
 	size_t n_fresh, n_gone, n;
+	bool held;
 	int r = 0;
 
 	if (!fresh || !gone)
@@ -477,14 +513,17 @@ static int tell_changes(struct sweep *sweep, struct block_row *now, size_t n_now
 	n_gone = drop_replaced(gone, n_gone, now, n_now);
 
 	cut_blocked(sweep, now, n_now, fresh, n_fresh, mode, now_ns);
-	teller_begin(sweep->teller);
+	held = teller_begin(sweep->teller) < 0;
+	sweep->held_ns = !held ? 0 : sweep->held_ns ? sweep->held_ns : now_ns;
+	if (held && now_ns - sweep->held_ns < PUT_OFF_NS)
+		put_off(sweep, fresh, &n_fresh, now, &n_now);
 	for (size_t i = 0; i < n_gone; i += n) {
 		n = blocks_same(gone + i, n_gone - i);
 		tell_unblock(sweep, gone + i, n, mode, now_ns);
 	}
 	for (size_t i = 0; i < n_fresh; i += n) {
 		n = blocks_same(fresh + i, n_fresh - i);
-		r = r < 0 ? r : escalate(sweep, fresh + i, n);
+		r = r < 0 ? r : escalate(sweep, fresh + i, n, held);
 		if (!(fresh[i].block.flags & SW_BLOCK_RESTORED))
 			tell_block(sweep, fresh + i, n);
 	}

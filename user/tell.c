@@ -16,6 +16,7 @@
 #define NAME_KEPT_NS (300ULL * 1000000000)
 #define KEEP_DAYS 30
 #define KEEP_EVENTS 200000 /* some 60 MB */
+#define KEEP_WAITING 4096
 #define DAY_MINUTES (24 * 60)
 #define DAY_MS (24LL * 3600 * 1000)
 
@@ -30,6 +31,9 @@ struct teller {
 	struct history *history; /* NULL: cannot be written */
 	unsigned int losses;
 	bool begun; /* many things are told at once */
+	bool held;  /* by somebody else: what is told waits for the next second */
+	struct event_record *waiting[KEEP_WAITING];
+	size_t n_waiting;
 	bool complained;
 	unsigned int minutes;
 	struct subject_names names;
@@ -55,12 +59,20 @@ int teller_new(const char *state_dir, struct teller **ret)
 	return 0;
 }
 
+static void waiting_clear(struct teller *teller)
+{
+	while (teller->n_waiting)
+		free(teller->waiting[--teller->n_waiting]);
+}
+
 void teller_free(struct teller *teller)
 {
 	if (!teller)
 		return;
+	teller_each_second(teller);
 	if (teller->history)
 		history_close(teller->history);
+	waiting_clear(teller);
 	free(teller->state_dir);
 	free(teller);
 }
@@ -88,7 +100,7 @@ static void history_lost(struct teller *teller, int error)
 	if (teller->history)
 		history_close(teller->history);
 	teller->history = NULL;
-	teller->begun = false;
+	teller->begun = teller->held = false;
 	teller->losses++;
 	if (!teller->complained)
 		log_warning("cannot write the history in '%s' (limits and blocks go on; it is "
@@ -122,10 +134,13 @@ void teller_each_minute(struct teller *teller)
 		history_retry(teller);
 	if (!teller->history)
 		return;
+	teller_each_second(teller);
+	if (teller->held)
+		return;
 	r = history_trim_to(teller->history, KEEP_EVENTS);
 	if (r >= 0 && teller->minutes++ % DAY_MINUTES == 0)
 		r = history_trim(teller->history, wall_ms(boot_ns()) - KEEP_DAYS * DAY_MS);
-	if (r < 0)
+	if (r < 0 && r != -EBUSY)
 		history_lost(teller, r);
 }
 
@@ -144,9 +159,13 @@ unsigned int teller_history_losses(const struct teller *teller)
 	return teller->losses;
 }
 
-void teller_begin(struct teller *teller)
+int teller_begin(struct teller *teller)
 {
-	teller->begun = teller->history && history_begin(teller->history) == 0;
+	int r = teller->held ? -EBUSY : teller->history ? history_begin(teller->history) : 0;
+
+	teller->begun = teller->history && r == 0;
+	teller->held = r == -EBUSY;
+	return r == -EBUSY ? r : 0;
 }
 
 void teller_end(struct teller *teller)
@@ -156,6 +175,57 @@ void teller_end(struct teller *teller)
 	teller->begun = false;
 	if (r < 0)
 		history_lost(teller, r);
+}
+
+static int write_event(struct teller *teller, const struct event_record *record)
+{
+	int r = history_add(teller->history, record);
+
+	return r == 0 && record->evidence ? proof_link(teller->history, record->evidence) : r;
+}
+
+/* For more than there is room for the history is as good as lost. */
+static void keep_waiting(struct teller *teller, const struct event_record *record)
+{
+	struct event_record *copy =
+		teller->n_waiting < KEEP_WAITING ? history_copy(record) : NULL;
+
+	teller->held = true;
+	if (copy)
+		teller->waiting[teller->n_waiting++] = copy;
+	else
+		history_lost(teller, -EBUSY);
+}
+
+void teller_each_second(struct teller *teller)
+{
+	int r = 0;
+
+	teller->held = false;
+	if (!teller->history || !teller->n_waiting || teller_begin(teller) < 0)
+		return;
+	for (size_t i = 0; i < teller->n_waiting && r == 0; i++)
+		r = write_event(teller, teller->waiting[i]);
+	if (r < 0)
+		history_lost(teller, r);
+	teller_end(teller);
+	if (teller->history)
+		waiting_clear(teller);
+}
+
+/* With its evidence or not at all. */
+static void write_or_wait(struct teller *teller, const struct event_record *record)
+{
+	bool alone = record->evidence && !teller->begun;
+	int r = teller->held || (alone && teller_begin(teller) < 0) ? -EBUSY
+								    : write_event(teller, record);
+
+	if (r == -EBUSY)
+		keep_waiting(teller, record);
+	else if (r < 0)
+		history_lost(teller, r);
+	if (alone)
+		teller_end(teller);
 }
 
 int64_t teller_latest_ms(struct teller *teller, const char *event)
@@ -190,11 +260,7 @@ void tell(struct teller *teller, int priority, const struct event_record *record
 	complete.text = text;
 	if (!complete.time_ms)
 		complete.time_ms = wall_ms(boot_ns());
-	r = history_add(teller->history, &complete);
-	if (r == 0 && complete.evidence)
-		r = proof_link(teller->history, complete.evidence);
-	if (r < 0)
-		history_lost(teller, r);
+	write_or_wait(teller, &complete);
 }
 
 /* ---- names ---- */

@@ -2,7 +2,8 @@
 /*
  * What happened, told once: a sentence in the log and a line in the history. Also how the
  * sentences name subjects, policies and limits. The log never waits for the history: a disk
- * that is full or broken is one warning, and is tried again each minute.
+ * that is full or broken is one warning, and is tried again each minute. While somebody else holds
+ * the history, what is to be written waits, for the next second and as long as there is room.
  */
 #ifndef SMTPWALL_TELL_H
 #define SMTPWALL_TELL_H
@@ -51,8 +52,11 @@ __attribute__((__format__(__printf__, 4, 5))) void tell(struct teller *teller, i
 							const struct event_record *record,
 							const char *format, ...);
 
-/* Around the telling of many things at once. */
-void teller_begin(struct teller *teller);
+/* Writes what waited for the history. */
+void teller_each_second(struct teller *teller);
+
+/* Around the telling of many things at once. -EBUSY: somebody holds the history, they will wait. */
+int teller_begin(struct teller *teller);
 void teller_end(struct teller *teller);
 
 /* A subject in every form that a sentence needs; all of it clean. */
