@@ -51,7 +51,6 @@ struct inquest {
 
 static void only_look(void)
 {
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	setpriority(PRIO_PROCESS, 0, NICE);
 	capng_clear(CAPNG_SELECT_CAPS);
 	capng_updatev(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_SYS_PTRACE,
@@ -60,7 +59,7 @@ static void only_look(void)
 		_exit(EXIT_FAILURE);
 }
 
-/* What the daemon holds, locks too, must not outlive it here. */
+/* What the daemon holds, locks too, must not outlive it here. Allocates nothing. */
 static int keep_only(int fd)
 {
 	if (dup2(fd, STDOUT_FILENO) < 0)
@@ -83,12 +82,16 @@ static void tell_line(int fd, const char *text)
 
 __attribute__((__noreturn__)) static void look_at_all(const struct inquest *inquest, int fd)
 {
-	struct culprit_folders *folders = calloc(1, sizeof(*folders));
+	struct culprit_folders *folders;
 	struct json_object *found;
 	size_t i;
 
+	/* First of all: whatever this waits for, memory too, it must not hold the daemon's lock. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	fd = keep_only(fd);
 	only_look();
-	fd = folders ? keep_only(fd) : -ENOMEM;
+	folders = calloc(1, sizeof(*folders));
+	fd = folders ? fd : -ENOMEM;
 	for (i = 0; fd >= 0 && i < inquest->round; i++) {
 		found = culprit_look(&inquest->queue[i].record, folders);
 		if (!found)
