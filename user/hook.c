@@ -184,19 +184,20 @@ bool tcx_is_first(int program, unsigned int ifindex)
 	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = SW_TC_HANDLE, .priority = SW_TC_PRIORITY,       \
 		    ##__VA_ARGS__)
 
-int hook_clsact(int program, unsigned int ifindex, bool *ret_made_clsact)
+int make_clsact(unsigned int ifindex)
+{
+	EGRESS_OF(ifindex);
+	int r = bpf_tc_hook_create(&hook);
+
+	return r == -EEXIST ? 0 : r < 0 ? r : 1;
+}
+
+int hook_clsact(int program, unsigned int ifindex)
 {
 	EGRESS_OF(ifindex);
 	OUR_FILTER(.prog_fd = program, .flags = BPF_TC_F_REPLACE);
-	int made = bpf_tc_hook_create(&hook), r;
 
-	if (made < 0 && made != -EEXIST)
-		return made;
-	r = bpf_tc_attach(&hook, &filter);
-	if (r < 0)
-		return r;
-	*ret_made_clsact = made == 0;
-	return 0;
+	return bpf_tc_attach(&hook, &filter);
 }
 
 bool clsact_is_attached(unsigned int ifindex)

@@ -43,8 +43,10 @@ int hook_tcx_first(int program, unsigned int ifindex, const char *pin, int *ret_
 /* Is `program` the first that TCX egress runs there? */
 bool tcx_is_first(int program, unsigned int ifindex);
 
+/* The qdisc that filters need. 1: made, 0: it was there. */
+int make_clsact(unsigned int ifindex);
 /* A clsact filter with our own handle and priority; replaces the program in place. */
-int hook_clsact(int program, unsigned int ifindex, bool *ret_made_clsact);
+int hook_clsact(int program, unsigned int ifindex);
 bool clsact_is_attached(unsigned int ifindex);
 /* Does no other filter have a lower preference? */
 bool clsact_is_first(unsigned int ifindex);

@@ -38,24 +38,25 @@ static int mark_clsact(struct kernel *kernel, const struct wire *wire)
 	int fd = gate_program(kernel, "egress"), r;
 	char path[PATH_LEN];
 
-	egress_pin(kernel, wire->ifindex, SW_PIN_CLSACT, path);
-	r = pin_over(fd, path);
 	egress_pin(kernel, wire->ifindex, SW_PIN_CLSACT_OURS, path);
-	return r < 0 || !wire->qdisc_ours ? r : pin_over(fd, path);
+	r = wire->qdisc_ours ? pin_over(fd, path) : 0;
+	egress_pin(kernel, wire->ifindex, SW_PIN_CLSACT, path);
+	return r < 0 ? r : pin_over(fd, path);
 }
 
+/* Marked before it is attached: who is killed in between leaves nothing that nobody finds. */
 static int attach_clsact(struct kernel *kernel, struct wire *wire)
 {
+	int made = make_clsact(wire->ifindex), r;
 	char path[PATH_LEN];
-	bool made = false;
-	int r = hook_clsact(gate_program(kernel, "egress"), wire->ifindex, &made);
 
-	if (r < 0)
-		return r;
+	if (made < 0)
+		return made;
 	egress_pin(kernel, wire->ifindex, SW_PIN_CLSACT_OURS, path);
 	wire->clsact = true;
 	wire->qdisc_ours = made || access(path, F_OK) == 0;
-	return mark_clsact(kernel, wire);
+	r = mark_clsact(kernel, wire);
+	return r < 0 ? r : hook_clsact(gate_program(kernel, "egress"), wire->ifindex);
 }
 
 static int attach_tcx(struct kernel *kernel, struct wire *wire)
@@ -166,9 +167,9 @@ static int replace_link(struct kernel *kernel, const char *path, struct replaced
 
 static int put_filter(unsigned int ifindex, int program, const char *path)
 {
-	bool made;
-	int r = hook_clsact(program, ifindex, &made);
+	int r = make_clsact(ifindex);
 
+	r = r < 0 ? r : hook_clsact(program, ifindex);
 	return r < 0 ? r : pin_over(program, path);
 }
 
