@@ -173,17 +173,36 @@ why() {
 
 	for command in "show uid:$U" who list blocks events; do
 		# shellcheck disable=SC2086
-		harmless smtpwall $command
-		harmless env LC_ALL=C.UTF-8 true
+		LC_ALL=C harmless smtpwall $command
+		# shellcheck disable=SC2086
+		LC_ALL=C.UTF-8 harmless smtpwall $command
 		# shellcheck disable=SC2086
 		harmless smtpwall -j $command
 	done
-	newest_is uid:$U ".cwd == \"$F/a?[2J?b??c??\\\"]},{\\\"x?\""
+	LC_ALL=C.UTF-8 smtpwall show uid:$U | grep -F "in $F/a?[2J?b??c??\"]},{\"x?"
+	# In JSON all is exact but the bytes that are no text.
+	newest_is uid:$U ".cwd == \"$F/a\u001b[2J\nb\r\tc\ufffd\u202e\\\"]},{\\\"x\u007f\""
 	smtpwall -j show uid:$U | jq -e '.evidence | length == 3 and .[2].argv[5] == .[1].argv[0]'
 	# One event is one line.
 	smtpwall -j events | while IFS= read -r line; do jq -e .event >/dev/null <<<"$line" || exit; done
 	[ "$(smtpwall -j events | wc -l)" = "$(smtpwall -j events | jq -s length)" ]
 	! grep -q $'\e' "$LAB/daemon.log"
+}
+
+@test "in JSON a folder is its path, exactly, and can be shown by what is told" {
+	enforce "users = {$U}  subject = dir  limits = {\"1 connections per 1h\"}"
+	local name folder subject
+	for name in $'a\nb\e[31m"\\' 'two "quotes"'; do
+		folder=$F/$name
+		mkdir -m 0777 "$folder"
+		as_user $U in_folder "$folder" "$LAB/bin/shady" "$WORLD" | grep -qx admitted
+		as_user $U in_folder "$folder" "$LAB/bin/shady" "$WORLD" | grep -qx refused
+		[ "$(newest uid:$U .cwd)" = "$folder" ]
+		subject=$(smtpwall -j list dir | jq -r --arg f "$folder" '.subjects[] | select(.name == $f).subject')
+		smtpwall -j show "$subject" | jq -e --arg f "$folder" '.name == $f and .evidence[0].cwd == $f'
+		eventually is_told "$subject" refuse
+		smtpwall -j show "dir:$folder" | jq -e --arg s "$subject" '.subject == $s'
+	done
 }
 
 @test "in a mount and pid namespace of its own it is its unit, and its paths are told" {

@@ -345,9 +345,11 @@ lose_kernel() {
 	! grep -P '\e|\x{202e}' "$LAB/list" "$LAB/json" || false
 	grep 'vil?line' "$LAB/list"
 	[ "$(grep -c 'line' "$LAB/list")" = 1 ]
-	jq -e 'any(.subjects[]; (.subject | startswith("dir:#")) and (.name | contains("e?[31mvil?line")))' "$LAB/json"
-	jq -e 'any(.subjects[]; (.subject | startswith("unit:#")) and (.name | contains("e?[31mvil")))' "$LAB/json"
+	jq -e --arg f "$folder" 'any(.subjects[]; (.subject | startswith("dir:#")) and .name == $f)' "$LAB/json"
+	jq -e --arg u "$evil.service" 'any(.subjects[]; (.subject | startswith("unit:#")) and .name == $u)' "$LAB/json"
 	# by number, and by its path all the same
+	smtpwall -j show "$(jq -r --arg f "$folder" '.subjects[] | select(.name == $f).subject' "$LAB/json")" |
+		jq -e --arg f "$folder" '.name == $f and .evidence[0].cwd == $f'
 	smtpwall block "dir:$folder"
 	in_folder "$folder" is_refused "$U" "$WORLD"
 	smtpwall unblock "$(smtpwall -j blocks | jq -r '.blocks[0].subject')"

@@ -2,6 +2,7 @@
 #include "clean.h"
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cleanup.h"
@@ -92,6 +93,48 @@ bool is_clean(const char *text)
 		if (!next(text, &skip))
 			return false;
 	return true;
+}
+
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+
+char *repaired(const char *text)
+{
+	char *out = malloc(strlen(text) * strlen(REPLACEMENT) + 1), *to = out;
+	uint32_t c;
+	size_t length;
+
+	for (; out && *text; text += length ? length : 1) {
+		length = decode((const unsigned char *)text, &c);
+		to = length ? mempcpy(to, text, length)
+			    : mempcpy(to, REPLACEMENT, strlen(REPLACEMENT));
+	}
+	if (out)
+		*to = '\0';
+	return out;
+}
+
+static void escape(uint32_t c, FILE *to)
+{
+	if (c > 0xffff)
+		fprintf(to, "\\u%04x\\u%04x", 0xd7c0 + (c >> 10), 0xdc00 | (c & 0x3ff));
+	else
+		fprintf(to, "\\u%04x", c);
+}
+
+void escaped_print(const char *json, FILE *to)
+{
+	const char *from = json;
+	uint32_t c = 0;
+	size_t skip;
+
+	for (; *json; json += skip) {
+		if (next(json, &skip) || *json == '\n' || !decode((const unsigned char *)json, &c))
+			continue;
+		fwrite(from, 1, json - from, to);
+		escape(c, to);
+		from = json + skip;
+	}
+	fputs(from, to);
 }
 
 size_t clean_width(const char *text)

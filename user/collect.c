@@ -5,7 +5,6 @@
 #include <json-c/json.h>
 #include <string.h>
 
-#include "clean.h"
 #include "cleanup.h"
 #include "evidence.h"
 #include "inquest.h"
@@ -157,10 +156,8 @@ static int keep(struct collect *collect, const struct evidence_row *row, uint64_
 		.dir = subject_text(collect, &row->record, SW_KIND_DIR, &dir),
 	};
 
-	if (evidence_script(&row->record, script)) {
-		clean(script);
+	if (evidence_script(&row->record, script))
 		proof.script = script;
-	}
 	return proof_add(teller_history(collect->teller), &proof);
 }
 

@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#include "clean.h"
 #include "cleanup.h"
 #include "evidence.h"
 #include "path.h"
@@ -19,6 +18,7 @@
 #define ENVIRONMENT_LEN (256 << 10)
 #define NS_PER_SECOND 1000000000ULL
 #define FOLDER_NS NS_PER_SECOND
+#define FOUND_MOST (64 << 10)
 
 /* ---- processes ---- */
 
@@ -90,13 +90,7 @@ static int open_culprit(const struct sw_evidence *record, struct stat_line *ret)
 
 static void add_text(struct json_object *to, const char *key, const char *text)
 {
-	char *copy = strdup(text);
-
-	if (!copy)
-		return;
-	clean(copy);
-	json_object_object_add(to, key, json_object_new_string(copy));
-	free(copy);
+	json_object_object_add(to, key, json_object_new_string(text));
 }
 
 static void add_parents(struct json_object *to, const struct stat_line *culprit)
@@ -324,6 +318,16 @@ static void add_folder(struct json_object *to, int process, const struct sw_evid
 		add_candidates(to, searched, path, record, likeness);
 }
 
+/* Only what is full of escapes gets so long, and is not worth its room in the history. */
+static void cap(struct json_object *found)
+{
+	size_t length;
+
+	json_object_to_json_string_length(found, JSON_C_TO_STRING_PLAIN, &length);
+	if (length > FOUND_MOST)
+		json_object_object_del(found, "candidates");
+}
+
 struct json_object *culprit_look(const struct sw_evidence *record, struct culprit_folders *folders)
 {
 	struct json_object *found = json_object_new_object();
@@ -340,5 +344,6 @@ struct json_object *culprit_look(const struct sw_evidence *record, struct culpri
 		add_script(found, process);
 	}
 	add_folder(found, process, record, folders);
+	cap(found);
 	return found;
 }

@@ -31,8 +31,8 @@ struct culprit_folders {
 
 /*
  * {"id", "cwd", "script", "container", "systemd_unit", "parents": [{"pid", "comm"}],
- *  "candidates": [{"path", "changed", "calls": []}], "guess"} without what is not known; all clean
- * text. NULL: out of memory. The caller puts it.
+ *  "candidates": [{"path", "changed", "calls": []}], "guess"} without what is not known; text as it
+ * is: who shows it cleans it. NULL: out of memory. The caller puts it.
  */
 struct json_object *culprit_look(const struct sw_evidence *record, struct culprit_folders *folders);
 

@@ -570,11 +570,7 @@ void subject_format(const struct subject_names *names, const struct sw_subject *
 
 char *subject_name(const struct subject_names *names, const struct sw_subject *subject)
 {
-	char *name = subject->kind < SW_KINDS ? kinds[subject->kind].name(names, subject) : NULL;
-
-	if (name)
-		clean(name);
-	return name;
+	return subject->kind < SW_KINDS ? kinds[subject->kind].name(names, subject) : NULL;
 }
 
 const char *subject_kind(enum sw_kind kind)

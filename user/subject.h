@@ -35,7 +35,7 @@ void subject_format(const struct subject_names *names, const struct sw_subject *
 		    char text[static SUBJECT_LEN]);
 /*
  * For people: the user's name, the path of a folder even where it cannot be written as one, the
- * last name of a unit. Clean. NULL: there is none. The caller frees.
+ * last name of a unit. As it is: who shows it cleans it. NULL: there is none. The caller frees.
  */
 char *subject_name(const struct subject_names *names, const struct sw_subject *subject);
 

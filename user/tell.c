@@ -320,9 +320,10 @@ static void name_place(struct teller *teller, const struct sw_subject *subject,
 		       struct subject_text *text)
 {
 	_cleanup_free_ char *name = subject_name(&teller->names, subject);
-	const char *path = strchr(text->canonical, ':') + 1;
+	char path[SUBJECT_LEN];
 	struct subject_names numbers = {};
 
+	printable(path, sizeof(path), strchr(text->canonical, ':') + 1, sizeof(path));
 	printable(text->name, sizeof(text->name), name ? name : "", sizeof(text->name));
 	if (!plain(path))
 		subject_format(&numbers, subject, text->handle);
@@ -347,10 +348,8 @@ void teller_subject(struct teller *teller, const struct sw_subject *subject,
 		    struct subject_text *ret)
 {
 	struct subject_text text = {};
-	char raw[SUBJECT_LEN] = "";
 
-	subject_format(&teller->names, subject, raw);
-	printable(text.canonical, sizeof(text.canonical), raw, sizeof(raw));
+	subject_format(&teller->names, subject, text.canonical);
 	memcpy(text.handle, text.canonical, sizeof(text.handle));
 	if (subject->kind < SW_KINDS)
 		name_kind[subject->kind](teller, subject, &text);

@@ -61,7 +61,7 @@ void teller_end(struct teller *teller);
 
 /* A subject in every form that a sentence needs; all of it clean. */
 struct subject_text {
-	char canonical[SUBJECT_LEN]; /* "uid:1004" */
+	char canonical[SUBJECT_LEN]; /* "uid:1004": exact, only here with its quotes */
 	char name[SUBJECT_LEN];	     /* "alice", "/var/www/shop", or empty */
 	char people[SUBJECT_LEN];    /* "user alice (uid 1004)", "folder /var/www/shop" */
 	char handle[SUBJECT_LEN];    /* for `smtpwall unblock`: "user:alice" */

@@ -245,7 +245,7 @@ TEST(of_a_living_process_its_script_parents_and_folder_are_found)
 
 	found = look(&record);
 	CHECK_EQ(json_object_get_uint64(json_object_object_get(found, "id")), record.id);
-	CHECK_STR(text(found, "script"), "/srv/a?b.php");
+	CHECK_STR(text(found, "script"), "/srv/a\033b.php");
 	CHECK_STR(text(found, "cwd"), dir);
 	list = json_object_object_get(found, "parents");
 	CHECK_EQ(json_object_get_int(

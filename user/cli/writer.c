@@ -101,15 +101,16 @@ void writer_null(struct writer *w, const char *key)
 
 void writer_text(struct writer *w, const char *key, const char *text)
 {
-	_cleanup_free_ char *harmless = NULL;
+	_cleanup_free_ char *copy = NULL;
 
 	if (!text) {
 		writer_null(w, key);
 		return;
 	}
-	harmless = must(strdup(text));
-	clean(harmless);
-	put(w, key, must(json_object_new_string(harmless)));
+	copy = must(w->json ? repaired(text) : strdup(text));
+	if (!w->json)
+		clean(copy);
+	put(w, key, must(json_object_new_string(copy)));
 }
 
 void writer_number(struct writer *w, const char *key, uint64_t number)
@@ -399,8 +400,11 @@ int writer_finish(struct writer *w, bool line)
 	int form = JSON_C_TO_STRING_NOSLASHESCAPE |
 		   (line ? JSON_C_TO_STRING_PLAIN : JSON_C_TO_STRING_PRETTY);
 
-	if (w->json)
-		puts(must((void *)json_object_to_json_string_ext(w->open[0], form)));
+	if (w->json) {
+		escaped_print(must((void *)json_object_to_json_string_ext(w->open[0], form)),
+			      stdout);
+		putchar('\n');
+	}
 	if (fflush(stdout) == EOF || ferror(stdout))
 		return log_errno(-errno, "cannot write what was found");
 	return 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What a command found, walked once and written in one of two forms: a JSON document, or tables
- * of its arrays. Text from strangers is made harmless on its way in. Without memory it exits.
+ * of its arrays. Text from strangers is harmless in both: escaped in JSON, where it is exact, and
+ * cleaned for people. Without memory it exits.
  */
 #ifndef SMTPWALL_CLI_WRITER_H
 #define SMTPWALL_CLI_WRITER_H
