@@ -275,13 +275,14 @@ kept() { # of a uid
 	knock $U -n 25 "$WORLD"
 	[ "$(counted uid:$U)" = 375 ]
 	daemon_starts
-	eventually [ "$(counted uid:$U)" = 375 ]
+	eventually counts uid:$U 375
 	smtpwall -j who -n 1 | jq -e '.top | all(.[]; length <= 1)'
 	run smtpwall who -n 0
 	[ "$status" = 2 ]
 	run smtpwall who --since yesterday
 	[ "$status" = 2 ]
 }
+counts() { [ "$(counted "$1")" = "$2" ]; }
 counted() { smtpwall -j who -n 1000 | jq --arg s "$1" '.top.uid[] | select(.subject == $s).count'; }
 
 @test "what who only estimates is marked" {

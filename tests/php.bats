@@ -80,6 +80,23 @@ named() { # SITE UID
 	newest_is "$(dir_of shop)" ".uid == $U and .argv == [\"php\", \"-d\", \"memory_limit=64M\", \"fsock.php\"]"
 }
 
+@test "who names the script that is known, and does not call it a guess" {
+	folder=$LAB/$BATS_TEST_NUMBER/cron
+	mkdir -p "$folder" && web_scripts "$folder"
+	as_user $U php "$folder/fsock.php" | grep -qx sent
+	names_script "$folder/fsock.php" # by the map, at once
+	eventually is_kept "$folder/fsock.php"
+	names_script "$folder/fsock.php"
+	smtpwall who | grep "^$folder/fsock.php " | grep -vq perhaps
+}
+is_kept() {
+	[ "$(sqlite3 "$LAB/state/smtpwall.db" "SELECT count(*) FROM evidence WHERE script = '$1'")" = 1 ]
+}
+names_script() {
+	smtpwall -j who -n 100 | jq -e --arg s "$1" \
+		'.top.script[] | select(.subject == $s) | .count == 1 and .guessed == false'
+}
+
 @test "of a worker that tells nothing the scripts that could have done it are named" {
 	sends gold mailer
 	eventually newest_is "$(dir_of gold)" '.candidates | length > 0'
