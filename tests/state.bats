@@ -369,3 +369,38 @@ are_lifted_within_a_second() {
 	[ "$(bpftool -j map dump pinned "$LAB/bpf/smtpwall/uid_blocks" | jq length)" = 0 ]
 	is_admitted 100000 "$WORLD"
 }
+
+# kept UID N: so many of its attempts, after the one that it is blocked for, are in the history
+kept() {
+	[ "$(database "SELECT count(*) FROM evidence WHERE uid = $1 AND attempt > $(of_block "$1")")" -ge "$2" ]
+}
+of_block() { block_of "$1" | jq -er .evidence; }
+saves_of_block() { [ "$(database "SELECT evidence FROM held WHERE subject = 'uid:$1'")" = "$(of_block "$1")" ]; }
+has_evidence_of_block() {
+	smtpwall -j show "uid:$1" | jq -e --arg trips "$2" '.block.evidence as $id |
+		any(.evidence[]; .id == $id and (.why | index("over_the_limit"))) and $id == $trips'
+}
+
+@test "what a block was made for is found by it, also after a reboot" {
+	enforce "users = {$U}  limits = {\"1 connections per 1h\"}  action = block  block_for = 1h"
+	smtpwall block "uid:$V"
+	block_of "$V" | jq -e '.evidence == null'
+	is_admitted "$U" "$WORLD"
+	is_refused "$U" "$WORLD"
+	trips=$(of_block "$U")
+	has_evidence_of_block "$U" "$trips"
+	eventually saves_of_block "$U"
+	# What comes later does not push it out.
+	repeat 7 is_refused "$U" "$WORLD"
+	eventually kept "$U" 7
+	repeat 7 is_refused "$U" "$WORLD"
+	eventually kept "$U" 12
+	lose_kernel
+	another_boot -1
+	comes_back
+	eventually block_of "$U"
+	block_of "$U" | jq -e .restored
+	has_evidence_of_block "$U" "$trips"
+	eventually is_saved
+	saves_of_block "$U"
+}

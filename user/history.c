@@ -15,7 +15,7 @@
 #include "cleanup.h"
 #include "log.h"
 
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 #define WRITER_WAITS_MS 200 /* the daemon has other things to do */
 #define READER_WAITS_MS 2000
 
@@ -42,6 +42,11 @@ static const char *const schema_2 =
 	"CREATE TABLE offence (subject TEXT NOT NULL, policy TEXT NOT NULL,"
 	" time_ms INTEGER NOT NULL, PRIMARY KEY (subject, policy, time_ms)) WITHOUT ROWID;"
 	"PRAGMA user_version = 2;";
+
+/* `evidence`: the attempt that a block was made for (see proof.h), 0 for none. */
+static const char *const schema_3 =
+	"ALTER TABLE held ADD COLUMN evidence INTEGER NOT NULL DEFAULT 0;"
+	"PRAGMA user_version = 3;";
 
 /* The columns beside id and time_ms, in the order of the statements below. */
 static const size_t text_column[] = {
@@ -138,6 +143,8 @@ static int migrate(struct history *h, int version)
 		r = run(h, schema);
 	if (r == 0 && version < 2)
 		r = run(h, schema_2);
+	if (r == 0 && version < 3)
+		r = run(h, schema_3);
 	if (r == 0)
 		r = run(h, "COMMIT");
 	if (r < 0)
@@ -148,7 +155,7 @@ static int migrate(struct history *h, int version)
 /* The daemon writes, and makes what is missing; a command reads, or edits what is there. */
 enum access { READER, EDITOR, WRITER };
 
-static const int oldest[] = { [READER] = 1, [EDITOR] = SCHEMA_VERSION, [WRITER] = 0 };
+static const int oldest[] = { [READER] = 1, [EDITOR] = 2, [WRITER] = 0 };
 
 static int check(struct history *h, enum access access)
 {
@@ -167,7 +174,7 @@ static int check(struct history *h, enum access access)
 	}
 	return r;
 }
-_Static_assert(SCHEMA_VERSION == 2, "the number is also in migrate() and schema_2");
+_Static_assert(SCHEMA_VERSION == 3, "the number is also in migrate() and schema_3");
 
 static int prepare(struct history *h, enum access access)
 {

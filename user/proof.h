@@ -60,8 +60,8 @@ int proof_of(struct history *history, const struct sw_subject *subject, int most
 /* For the one that an event is about, if it was kept. */
 int proof_of_event(struct history *history, int64_t event,
 		   int (*each)(const struct proof *proof, void *userdata), void *userdata);
-/* For the one with this id, if it is there. */
-int proof_one(struct history *history, const char *origin, uint64_t id,
+/* For the one with this id, of whatever boot: a block that was restored goes on meaning it. */
+int proof_one(struct history *history, uint64_t id,
 	      int (*each)(const struct proof *proof, void *userdata), void *userdata);
 
 #endif

@@ -257,7 +257,7 @@ static int prepare(sqlite3 *db, struct statements *ret)
 {
 	int code = sqlite3_prepare_v2(db,
 				      "INSERT OR REPLACE INTO held VALUES"
-				      " (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+				      " (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 				      -1, &ret->put, NULL);
 
 	if (code == SQLITE_OK)
@@ -280,6 +280,7 @@ static int put(struct statements *s, const char *subject, __u32 road, const stru
 	sqlite3_bind_int(s->put, 9, block->flags | flags);
 	sqlite3_bind_int(s->put, 10, block->level);
 	sqlite3_bind_text(s->put, 11, block->note, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(s->put, 12, (int64_t)block->evidence);
 	return step(s->put);
 }
 
@@ -362,6 +363,7 @@ static int entry_of(sqlite3_stmt *s, struct entry *entry)
 	block->flags = sqlite3_column_int(s, FLAGS_COLUMN);
 	block->level = sqlite3_column_int(s, 9);
 	copy_column(block->note, sizeof(block->note), s, 10);
+	block->evidence = sqlite3_column_int64(s, 11);
 	return 0;
 }
 

@@ -316,10 +316,42 @@ TEST(a_history_of_the_first_version_is_read_and_taken_over)
 	CHECK_EQ(history_add(h, &refusal), 0);
 	CHECK_EQ(history_read(h, 0, 0, see, &seen), 0);
 	CHECK_EQ(seen.n, 2);
-	CHECK(sqlite3_exec(history_db(h), "SELECT * FROM held, clock, offence", NULL, NULL,
+	CHECK(sqlite3_exec(history_db(h), "SELECT held.evidence FROM held, clock, offence", NULL, NULL,
 			   NULL) == SQLITE_OK);
 	history_close(h);
 	if (CHECK_EQ(history_edit(dir, &h), 0))
 		history_close(h);
+	world_remove();
+}
+
+static int see_row(void *n, int columns, char **value, char **name)
+{
+	(void)columns, (void)value, (void)name;
+	++*(int *)n;
+	return 0;
+}
+
+TEST(what_the_second_version_held_is_held_on)
+{
+	struct history *h = NULL;
+	int n = 0;
+
+	world_make();
+	if (!CHECK_EQ(history_open(dir, true, &h), 0))
+		return world_remove();
+	CHECK(sqlite3_exec(history_db(h),
+			   "ALTER TABLE held DROP COLUMN evidence; PRAGMA user_version = 2;"
+			   "INSERT INTO held VALUES ('uid:7', 'direct', 0, 1, 0, 0, 0, 0, 0, 0, '')",
+			   NULL, NULL, NULL) == SQLITE_OK);
+	history_close(h);
+	if (CHECK_EQ(history_edit(dir, &h), 0))
+		history_close(h);
+	if (!CHECK_EQ(history_open(dir, true, &h), 0))
+		return world_remove();
+	CHECK_EQ(files("smtpwall.db.unreadable-"), 0);
+	CHECK(sqlite3_exec(history_db(h), "SELECT 1 FROM held WHERE evidence = 0", see_row, &n,
+			   NULL) == SQLITE_OK);
+	CHECK_EQ(n, 1);
+	history_close(h);
 	world_remove();
 }

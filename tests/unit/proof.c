@@ -120,7 +120,7 @@ TEST(what_is_found_out_is_added)
 	add(8, 1004, 1000);
 	add(16, 1004, 1001);
 	CHECK_EQ(proof_found(history, "boot/1", 8, "{}", "/srv/x.php", "/srv/y.php"), 0);
-	CHECK_EQ(proof_one(history, "boot/1", 8, note, &seen), 0);
+	CHECK_EQ(proof_one(history, 8, note, &seen), 0);
 	CHECK_EQ(seen.n, 1);
 	CHECK_STR(seen.found, "{}");
 	CHECK_STR(seen.script, "/srv/x.php");
@@ -216,7 +216,7 @@ TEST(a_history_without_evidence_has_none)
 	sqlite3_exec(history_db(history), "DROP TABLE evidence", NULL, NULL, NULL);
 	CHECK_EQ(proof_read(history, 0, note, &seen), 0);
 	CHECK_EQ(proof_of(history, &user, 10, note, &seen), 0);
-	CHECK_EQ(proof_one(history, "boot/1", 8, note, &seen), 0);
+	CHECK_EQ(proof_one(history, 8, note, &seen), 0);
 	CHECK_EQ(seen.n, 0);
 	world_remove();
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "exhibit.h"
 #include "log.h"
 #include "named.h"
 #include "quantity.h"
@@ -144,6 +145,7 @@ void blocked_write(struct writer *w, const char *key, const struct view *view,
 	writer_flag(w, "permanent", block->until_ns == 0);
 	writer_number(w, "hits", block->hits);
 	writer_flag(w, "enforced", enforced);
+	evidence_id_write(w, "evidence", block->evidence);
 	writer_note(w, "refuses", enforced ? "yes" : "no");
 	writer_end(w);
 }

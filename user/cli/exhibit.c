@@ -130,7 +130,7 @@ static int load_history(const struct cli *cli, struct loading *l, const struct s
 		return r == -ENOENT ? 0 : r;
 	for (i = 0; i < n_blocks && r == 0; i++)
 		if (block[i])
-			r = proof_one(history, l->origin, block[i], take_proof, l);
+			r = proof_one(history, block[i], take_proof, l);
 	if (r == 0)
 		r = proof_of(history, subject, OF_HISTORY, take_proof, l);
 	history_close(history);
@@ -252,13 +252,21 @@ static void write_argv(struct writer *w, const struct sw_evidence *record)
 	writer_end(w);
 }
 
+/* As text: it is more than JavaScript's numbers hold. */
+void evidence_id_write(struct writer *w, const char *key, __u64 id)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%llu", id);
+	writer_text(w, key, id ? text : NULL);
+}
+
 static void write_kernel(struct writer *w, const struct exhibit *e, const char *cwd)
 {
 	const struct sw_evidence *record = &e->row.record;
-	char exe[PATH_TEXT_LEN], address[INET6_ADDRSTRLEN], id[24];
+	char exe[PATH_TEXT_LEN], address[INET6_ADDRSTRLEN];
 
-	snprintf(id, sizeof(id), "%llu", record->id); /* more than JavaScript's numbers hold */
-	writer_text(w, "id", id);
+	evidence_id_write(w, "id", record->id);
 	writer_time(w, "time", e->wall_ns);
 	write_why(w, e);
 	writer_text(w, "verdict", evidence_verdict(record));

@@ -28,6 +28,8 @@ int exhibits_load(const struct cli *cli, const struct view *view, const struct s
 /* Of what was kept; exhibit_clear() it. */
 struct exhibit exhibit_of(const struct proof *proof);
 void exhibit_clear(struct exhibit *exhibit);
+/* Of an attempt; 0 is null. */
+void evidence_id_write(struct writer *w, const char *key, __u64 id);
 /* As object "evidence"; as list "evidence". */
 void exhibit_write(struct writer *w, const struct exhibit *exhibit);
 void exhibits_write(struct writer *w, const struct exhibits *exhibits);
