@@ -216,9 +216,15 @@ why() {
 	unit=unit:${LAB_CGROUP#"$(lab_cgroup2)"}/box-$U.scope
 	newest_is "$unit" '(.cwd | endswith("/srv/app")) and (.exe | endswith("/srv/app/init"))
 		and .comm == "init" and .argv[0] == "./init"'
-	newest_is "$unit" ".systemd_unit == \"box-$U.scope\""
+	newest_is "$unit" ".systemd_unit == \"box-$U.scope\" and .uid == null and .gid == null"
+	smtpwall show "$unit" | grep -F ' "init", uid ?, '
 	smtpwall -j show uid:0 | jq -e '.evidence | all(.comm != "init")'
 	rmdir "$LAB_CGROUP/box-$U.scope"
+}
+
+@test "who made a user namespace for himself is known, his group there is not" {
+	as_user $U unshare --user --map-root-user -- "$LAB/bin/shady" "$WORLD" | grep -qx admitted
+	newest_is uid:$U ".uid == $U and .gid == null"
 }
 
 @test "HELO and MAIL FROM are kept when they are seen in clear" {

@@ -167,7 +167,8 @@ static int event_tell(struct events *events, const struct sw_event *event)
 	record.port = event->port;
 	if (event->pid) {
 		record.pid = event->pid;
-		record.uid = event->uid;
+		if (event->uid != SW_UID_OVERFLOW)
+			record.uid = event->uid;
 	}
 	tell(events->teller, types[event->type].priority, &record, "%s", text);
 	return 0;

@@ -252,6 +252,21 @@ static void write_argv(struct writer *w, const struct sw_evidence *record)
 	writer_end(w);
 }
 
+/* A container's numbers are nobody's here, and those of a user namespace may have none. */
+static bool is_known(const struct sw_evidence *record, __u32 number)
+{
+	return number != SW_UID_OVERFLOW && !(record->tag_flags & SW_TAG_UNIT);
+}
+
+static void write_person(struct writer *w, const char *key, const struct sw_evidence *record,
+			 __u32 number)
+{
+	if (is_known(record, number))
+		writer_number(w, key, number);
+	else
+		writer_null(w, key);
+}
+
 /* As text: it is more than JavaScript's numbers hold. */
 void evidence_id_write(struct writer *w, const char *key, __u64 id)
 {
@@ -275,8 +290,8 @@ static void write_kernel(struct writer *w, const struct exhibit *e, const char *
 	writer_number(w, "port", record->port);
 	writer_number(w, "pid", record->pid);
 	writer_number(w, "ppid", record->ppid);
-	writer_number(w, "uid", record->uid);
-	writer_number(w, "gid", record->gid);
+	write_person(w, "uid", record, record->uid);
+	write_person(w, "gid", record, record->gid);
 	writer_text(w, "comm", record->comm);
 	writer_text(w, "exe", exe_words(record, exe));
 	writer_text(w, "cwd", cwd);
@@ -439,7 +454,7 @@ static void say_attempt(struct writer *w, const struct exhibit *e)
 static void say_process(struct writer *w, const struct exhibit *e, struct json_object *found)
 {
 	const struct sw_evidence *record = &e->row.record;
-	char cwd[PATH_TEXT_LEN], exe[PATH_TEXT_LEN], words[2 * SW_ARGV_LEN] = "";
+	char cwd[PATH_TEXT_LEN], exe[PATH_TEXT_LEN], words[2 * SW_ARGV_LEN] = "", uid[16] = "?";
 	const char *in = cwd_of(e, found, cwd), *of = exe_words(record, exe), *word;
 	size_t at = 0;
 
@@ -447,7 +462,9 @@ static void say_process(struct writer *w, const struct exhibit *e, struct json_o
 		at += snprintf(words + at, sizeof(words) - at, "%s%s", at ? " " : "", word);
 	writer_say(w, "    in %s%s", in ? in : "?",
 		   record->cwd_path.flags & SW_PATH_DELETED ? " (removed)" : "");
-	writer_say(w, "    pid %u \"%s\", uid %u, %s%s: %s", record->pid, record->comm, record->uid,
+	if (is_known(record, record->uid))
+		snprintf(uid, sizeof(uid), "%u", record->uid);
+	writer_say(w, "    pid %u \"%s\", uid %s, %s%s: %s", record->pid, record->comm, uid,
 		   of ? of : "?", record->exe_path.flags & SW_PATH_DELETED ? " (removed)" : "",
 		   words);
 }
