@@ -147,10 +147,34 @@ why() {
 	newest_is uid:$U '.cwd | test("^\\.\\.\\.(/d){10,}$|(/d){300}$")'
 }
 
-@test "a path of 4000 letters" {
+@test "a path of 4000 letters is known by its end, and whole while the process lives" {
 	mkdir -m 0777 "$F/long"
 	as_user $U in_folder "$F/long" "$LAB/bin/shady" -d 19 -l 199 "$WORLD"
 	newest_is uid:$U '.truncated == ["cwd"] and (.cwd | test("^\\.\\.\\./?.*d{100}$"))'
+	as_user $U in_folder "$F/long" "$LAB/bin/shady" -d 19 -l 199 -w 3000 "$WORLD" &
+	eventually newest_is uid:$U ".cwd == \"$F/long$(long_path 19)\" and .truncated == [\"cwd\"]
+		and (.added_by_daemon | index(\"cwd\"))"
+	wait $!
+	find "$F/long" -delete
+}
+long_path() { # NAMES of 199 letters
+	local n
+	for ((n = 0; n < $1; n++)); do printf '/%0199d' 0 | tr 0 d; done
+}
+
+@test "an executable with a path of 4000 letters likewise, removed or not" {
+	mkdir -m 0777 "$F/long"
+	as_user $U in_folder "$F/long" "$LAB/bin/shady" -d 19 -l 199 "$WORLD"
+	for option in '' -u; do
+		as_user $U bash -c 'cd "$1" && for ((n = 0; n < 19; n++)); do cd d*; done &&
+			cp "$2" program && cd /tmp && exec "$1$3/program" $5 -w 3000 "$4"' - \
+			"$F/long" "$LAB/bin/shady" "$(long_path 19)" "$WORLD" $option >"$F/out" &
+		eventually newest_is uid:$U ".exe == \"$F/long$(long_path 19)/program\" and
+			.truncated == [\"exe\"] and (.added_by_daemon | index(\"exe\"))
+			and .deleted == [\"exe\"][:${#option} / 2]"
+		wait $!
+	done
+	smtpwall show uid:$U | grep -F "$(long_path 19)/program (removed): "
 	find "$F/long" -delete
 }
 

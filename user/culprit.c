@@ -203,6 +203,29 @@ static enum likeness path_likeness(const char *path, const struct sw_path *known
 		       : OTHER;
 }
 
+/*
+ * The kernel does not note its numbers: what ends like the path that was cut is the program, unless
+ * it was exchanged for one of the same name and place by an exec() meanwhile.
+ */
+static void add_exe(struct json_object *to, int process, const struct sw_evidence *record)
+{
+	static const char removed[] = " (deleted)"; /* as procfs marks it */
+	char path[PATH_MAX];
+	ssize_t length;
+
+	if (!(record->exe_path.flags & SW_PATH_TRUNCATED))
+		return;
+	length = readlinkat(process, "exe", path, sizeof(path) - 1);
+	if (length <= 0)
+		return;
+	path[length] = '\0';
+	if (path_likeness(path, &record->exe_path) == OTHER && length > (ssize_t)strlen(removed) &&
+	    strcmp(path + length - strlen(removed), removed) == 0)
+		path[length - strlen(removed)] = '\0';
+	if (path_likeness(path, &record->exe_path) == ALIKE)
+		add_text(to, "exe", path);
+}
+
 /* The folder that it works in now, if that is still the one of the evidence; -1: it is not. */
 static int open_cwd(int process, const struct sw_evidence *record, char path[static PATH_MAX],
 		    enum likeness *ret)
@@ -342,6 +365,7 @@ struct json_object *culprit_look(const struct sw_evidence *record, struct culpri
 		add_parents(found, &line);
 		add_scope(found, process);
 		add_script(found, process);
+		add_exe(found, process, record);
 	}
 	add_folder(found, process, record, folders);
 	cap(found);

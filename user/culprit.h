@@ -30,7 +30,7 @@ struct culprit_folders {
 };
 
 /*
- * {"id", "cwd", "script", "container", "systemd_unit", "parents": [{"pid", "comm"}],
+ * {"id", "exe", "cwd", "script", "container", "systemd_unit", "parents": [{"pid", "comm"}],
  *  "candidates": [{"path", "changed", "calls": []}], "guess"} without what is not known; text as it
  * is: who shows it cleans it. NULL: out of memory. The caller puts it.
  */

@@ -330,6 +330,38 @@ TEST(by_the_end_of_a_path_no_script_is_guessed)
 	world_clear();
 }
 
+TEST(an_executable_is_completed_if_it_ends_like_what_is_known)
+{
+	struct sw_evidence record = { .id = 1 };
+	struct sw_path *known = &record.exe_path;
+	struct json_object *found;
+	char program[PATH_MAX] = "", *tail;
+	int input;
+
+	child_start(&record, "A=b", &input);
+	if (!realpath("/bin/cat", program))
+		abort();
+	tail = strrchr(program, '/') + 1;
+	*known = (struct sw_path){ .count = 1, .flags = SW_PATH_TRUNCATED };
+	known->len = strlen(strcpy(known->names, tail)) + 1;
+	found = look(&record);
+	CHECK_STR(text(found, "exe"), program);
+	json_object_put(found);
+
+	known->names[0] = 'X'; /* it executes another program now */
+	found = look(&record);
+	CHECK(!json_object_object_get(found, "exe"));
+	json_object_put(found);
+
+	known->names[0] = *tail;
+	known->flags = 0; /* it is whole */
+	found = look(&record);
+	CHECK(!json_object_object_get(found, "exe"));
+	json_object_put(found);
+	close(input);
+	waitpid(record.pid, NULL, 0);
+}
+
 static size_t candidates(const struct sw_evidence *record, struct culprit_folders *folders)
 {
 	struct json_object *found = culprit_look(record, folders);

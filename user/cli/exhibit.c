@@ -180,14 +180,6 @@ static const char *bare(const char *subject)
 	return colon ? colon + 1 : subject;
 }
 
-/* Only the root itself has no names. */
-static const char *exe_words(const struct sw_evidence *record, char text[static PATH_TEXT_LEN])
-{
-	return record->exe_path.count && path_text(&record->exe_path, 0, text, PATH_TEXT_LEN) >= 0
-		       ? text
-		       : NULL;
-}
-
 static const char *address_words(const struct sw_evidence *record,
 				 char text[static INET6_ADDRSTRLEN])
 {
@@ -206,6 +198,28 @@ static struct json_object *found_of(const struct exhibit *e)
 static const char *found_text(struct json_object *found, const char *key)
 {
 	return json_object_get_string(json_object_object_get(found, key));
+}
+
+/* What the daemon has completed, else what the record has. Only the root itself has no names. */
+static const char *exe_of(const struct exhibit *e, struct json_object *found,
+			  char text[static PATH_TEXT_LEN])
+{
+	const struct sw_path *path = &e->row.record.exe_path;
+	const char *whole = found_text(found, "exe");
+
+	if (whole)
+		return whole;
+	return path->count && path_text(path, 0, text, PATH_TEXT_LEN) >= 0 ? text : NULL;
+}
+
+static const char *cwd_of(const struct exhibit *e, struct json_object *found,
+			  char text[static PATH_TEXT_LEN])
+{
+	const char *whole = found_text(found, "cwd");
+
+	if (whole)
+		return whole;
+	return path_text(&e->row.record.cwd_path, 0, text, PATH_TEXT_LEN) >= 0 ? text : NULL;
 }
 
 /* ---- JSON ---- */
@@ -276,10 +290,10 @@ void evidence_id_write(struct writer *w, const char *key, __u64 id)
 	writer_text(w, key, id ? text : NULL);
 }
 
-static void write_kernel(struct writer *w, const struct exhibit *e, const char *cwd)
+static void write_kernel(struct writer *w, const struct exhibit *e, struct json_object *found)
 {
 	const struct sw_evidence *record = &e->row.record;
-	char exe[PATH_TEXT_LEN], address[INET6_ADDRSTRLEN];
+	char exe[PATH_TEXT_LEN], cwd[PATH_TEXT_LEN], address[INET6_ADDRSTRLEN];
 
 	evidence_id_write(w, "id", record->id);
 	writer_time(w, "time", e->wall_ns);
@@ -293,8 +307,8 @@ static void write_kernel(struct writer *w, const struct exhibit *e, const char *
 	write_person(w, "uid", record, record->uid);
 	write_person(w, "gid", record, record->gid);
 	writer_text(w, "comm", record->comm);
-	writer_text(w, "exe", exe_words(record, exe));
-	writer_text(w, "cwd", cwd);
+	writer_text(w, "exe", exe_of(e, found, exe));
+	writer_text(w, "cwd", cwd_of(e, found, cwd));
 	writer_text(w, "dir", bare(e->dir));
 	writer_text(w, "unit", bare(e->unit));
 	write_argv(w, record);
@@ -366,7 +380,7 @@ static const char *scope_of(const struct exhibit *e, struct json_object *found, 
 
 static void write_added(struct writer *w, struct json_object *found)
 {
-	static const char *const keys[] = { "cwd",	 "parents",	 "script",
+	static const char *const keys[] = { "exe",	"cwd",		"parents",   "script",
 					    "container", "systemd_unit", "candidates" };
 	size_t i;
 
@@ -387,23 +401,13 @@ static void write_list(struct writer *w, const char *key, struct json_object *fo
 		writer_null(w, key);
 }
 
-static const char *cwd_of(const struct exhibit *e, struct json_object *found,
-			  char text[static PATH_TEXT_LEN])
-{
-	const char *whole = found_text(found, "cwd");
-
-	if (whole)
-		return whole;
-	return path_text(&e->row.record.cwd_path, 0, text, PATH_TEXT_LEN) >= 0 ? text : NULL;
-}
-
 static void write_one(struct writer *w, const char *key, const struct exhibit *e)
 {
 	struct json_object *found = found_of(e);
-	char cwd[PATH_TEXT_LEN], scope[SCOPE_LEN], script[PATH_MAX];
+	char scope[SCOPE_LEN], script[PATH_MAX];
 
 	writer_object(w, key);
-	write_kernel(w, e, cwd_of(e, found, cwd));
+	write_kernel(w, e, found);
 	writer_text(w, "script", script_of(e, found, script));
 	write_list(w, "candidates", found);
 	write_list(w, "parents", found);
@@ -455,7 +459,7 @@ static void say_process(struct writer *w, const struct exhibit *e, struct json_o
 {
 	const struct sw_evidence *record = &e->row.record;
 	char cwd[PATH_TEXT_LEN], exe[PATH_TEXT_LEN], words[2 * SW_ARGV_LEN] = "", uid[16] = "?";
-	const char *in = cwd_of(e, found, cwd), *of = exe_words(record, exe), *word;
+	const char *in = cwd_of(e, found, cwd), *of = exe_of(e, found, exe), *word;
 	size_t at = 0;
 
 	for (word = evidence_argument(record, NULL); word; word = evidence_argument(record, word))
