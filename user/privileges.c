@@ -17,7 +17,7 @@ static const struct {
 	{ CAP_PERFMON, "programs that read the kernel's memory", false },
 	{ CAP_NET_ADMIN, "attach to interfaces and cgroups, see every socket", false },
 	{ CAP_SYS_ADMIN, "mount bpffs again, open maps by their number", false },
-	{ CAP_SYS_PTRACE, "find the network namespaces of others, to cut sessions there", false },
+	{ CAP_SYS_PTRACE, "look at processes: their namespaces, to cut sessions, and for evidence", false },
 	{ CAP_SYS_RESOURCE, "kernels that charge maps to the memlock limit", false },
 	{ CAP_DAC_READ_SEARCH, "find a cgroup by its number, sites in users' folders", true },
 	{ CAP_DAC_OVERRIDE, "user lists and a state directory that root does not own", false },
