@@ -316,8 +316,8 @@ TEST(a_history_of_the_first_version_is_read_and_taken_over)
 	CHECK_EQ(history_add(h, &refusal), 0);
 	CHECK_EQ(history_read(h, 0, 0, see, &seen), 0);
 	CHECK_EQ(seen.n, 2);
-	CHECK(sqlite3_exec(history_db(h), "SELECT held.evidence FROM held, clock, offence", NULL, NULL,
-			   NULL) == SQLITE_OK);
+	CHECK(sqlite3_exec(history_db(h), "SELECT held.evidence FROM held, clock, offence", NULL,
+			   NULL, NULL) == SQLITE_OK);
 	history_close(h);
 	if (CHECK_EQ(history_edit(dir, &h), 0))
 		history_close(h);
@@ -339,10 +339,11 @@ TEST(what_the_second_version_held_is_held_on)
 	world_make();
 	if (!CHECK_EQ(history_open(dir, true, &h), 0))
 		return world_remove();
-	CHECK(sqlite3_exec(history_db(h),
-			   "ALTER TABLE held DROP COLUMN evidence; PRAGMA user_version = 2;"
-			   "INSERT INTO held VALUES ('uid:7', 'direct', 0, 1, 0, 0, 0, 0, 0, 0, '')",
-			   NULL, NULL, NULL) == SQLITE_OK);
+	CHECK(sqlite3_exec(
+		      history_db(h),
+		      "ALTER TABLE held DROP COLUMN evidence; PRAGMA user_version = 2;"
+		      "INSERT INTO held VALUES ('uid:7', 'direct', 0, 1, 0, 0, 0, 0, 0, 0, '')",
+		      NULL, NULL, NULL) == SQLITE_OK);
 	history_close(h);
 	if (CHECK_EQ(history_edit(dir, &h), 0))
 		history_close(h);
