@@ -417,7 +417,7 @@ harmless() { ! grep -qP '[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]' "$1"; }
 		done
 	done
 	as_evil "$LAB_BUILD/smtpwall" -c "$LAB/etc/smtpwall.conf" -j list |
-		jq -e --arg u "uid:$U" '.subjects[] | select(.subject == $u) | .name | startswith("e?[31mvil")'
+		jq -e --arg u "uid:$U" '.subjects[] | select(.subject == $u) | .name | startswith("e\u001b[31mvil")'
 	told() { smtpwall -j events | jq -se --arg u "uid:$U" 'any(.[]; .subject == $u and .comm == "k?[1mn'"'"'k")'; }
 	eventually told
 	harmless "$LAB/daemon.log"
@@ -430,8 +430,8 @@ harmless() { ! grep -qP '[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]' "$1"; }
 	name=unit:${unit#"$(lab_cgroup2)"}
 	LAB_CGROUP=$unit in_box unshare --pid --fork "$LAB/bin/knock" -n 2 "$WORLD"
 	json list unit
-	holds '[.subjects[] | select(.name == "e?[31mvil?\"") | .roads.direct.refused] == [1]'
-	number=$(smtpwall -j list unit | jq -r '.subjects[] | select(.name == "e?[31mvil?\"").subject')
+	holds '[.subjects[] | select(.name == "e\u001b[31mvil\u0007\"") | .roads.direct.refused] == [1]'
+	number=$(smtpwall -j list unit | jq -r '.subjects[] | select(.name == "e\u001b[31mvil\u0007\"").subject')
 	[[ $number =~ ^unit:#[0-9a-f]{16}$ ]]
 	for subject in "$number" "$name"; do
 		smtpwall show "$subject" >"$LAB/out"
