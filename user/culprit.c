@@ -213,7 +213,7 @@ static void add_exe(struct json_object *to, int process, const struct sw_evidenc
 	char path[PATH_MAX];
 	ssize_t length;
 
-	if (!(record->exe_path.flags & SW_PATH_TRUNCATED))
+	if (!(record->exe_path.flags & SW_PATH_TRUNCATED) || !record->exe_path.count)
 		return;
 	length = readlinkat(process, "exe", path, sizeof(path) - 1);
 	if (length <= 0)
