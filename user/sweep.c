@@ -16,7 +16,7 @@
 
 #define SECOND_NS 1000000000ULL
 #define MINUTE_NS (60 * SECOND_NS)
-#define HINTS 64	 /* blocks made between two sweeps of which we know who did it */
+#define HINTS 64 /* blocks made between two sweeps of which we know who did it */
 #define PUT_OFF_NS (10 * SECOND_NS)
 #define TOLERANCE_MS 100 /* of two readings of the wall clock */
 /*
