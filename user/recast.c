@@ -181,6 +181,14 @@ static int add_struct(struct recast *recast, const struct side *from, const stru
 	return r;
 }
 
+/* Nobody knows which of its members it holds: it is copied whole, or not at all. */
+static int add_union(struct recast *recast, const struct side *from, const struct side *to)
+{
+	const struct step step = { from->at, to->at, from->type->size, to->type->size, false };
+
+	return step.from_size == step.to_size ? add_step(recast, step) : -EPROTO;
+}
+
 static int add(struct recast *recast, const struct side *from, const struct side *to, int depth)
 {
 	if (depth > DEPTH_MAX)
@@ -195,6 +203,8 @@ static int add(struct recast *recast, const struct side *from, const struct side
 		return add_array(recast, from, to, depth);
 	if (btf_is_struct(from->type) && btf_is_struct(to->type))
 		return add_struct(recast, from, to, depth);
+	if (btf_is_union(from->type) && btf_is_union(to->type))
+		return add_union(recast, from, to);
 	return -EPROTO;
 }
 

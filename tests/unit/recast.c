@@ -259,6 +259,39 @@ TEST(a_lock_is_left_alone)
 	end(r, &from, &to);
 }
 
+struct either {
+	__u32 first;
+	union {
+		__u32 one, other;
+	};
+};
+
+static int either_type(struct layout *l, int size)
+{
+	int id = btf__add_union(l->btf, "", size);
+
+	btf__add_field(l->btf, "one", l->u32, 0, 0);
+	btf__add_field(l->btf, "other", size == 4 ? l->u32 : l->u64, 0, 0);
+	return STRUCT(l, "either", struct either, { "first", l->u32, 0 }, { "", id, 4 });
+}
+
+TEST(a_union_is_copied_whole)
+{
+	struct layout from = layout_new(), to = layout_new();
+	const struct either old = { 7, { 8 } };
+	struct either new = {};
+	struct recast *r = recast(&from, either_type(&from, 4), &to, either_type(&to, 4));
+
+	recast_apply(r, &old, &new);
+	CHECK_EQ(new.first, 7);
+	CHECK_EQ(new.other, 8);
+	CHECK(recast_is_same(r));
+	recast_free(r);
+	r = NULL;
+	CHECK_EQ(recast_new(from.btf, either_type(&from, 4), to.btf, either_type(&to, 8), &r), -EPROTO);
+	end(r, &from, &to);
+}
+
 TEST(what_became_something_else_is_refused)
 {
 	struct layout from = layout_new(), to = layout_new();
