@@ -19,7 +19,7 @@ int where(struct sw_where *where)
 	/* As connect() does in folders_search(). */
 	where->cwd.inode = BPF_CORE_READ(task, fs, pwd.dentry, d_inode, i_ino);
 	where->cwd.device = BPF_CORE_READ(task, fs, pwd.dentry, d_sb, s_dev);
-	where->cwd.uid = 0;
+	where->cwd.generation = BPF_CORE_READ(task, fs, pwd.dentry, d_inode, i_generation);
 	return 0;
 }
 

@@ -148,6 +148,17 @@ syns() {
 		jq '.nftables[].rule.expr[]?.counter.packets | values'
 }
 
+# made_anew FOLDER: another one in its place, which the file system gives the same inode number
+made_anew() {
+	local inode i
+	inode=$(stat -c %i "$1")
+	for i in {1..100}; do
+		rm -r "$1" && mkdir "$1" || return
+		[ "$(stat -c %i "$1")" != "$inode" ] || return 0
+	done
+	skip "the file system of $1 does not give the same inode number again"
+}
+
 # events SUBJECT TYPE: how many the history has
 events() {
 	smtpwall -j events | jq -s --arg s "$1" --arg e "$2" \

@@ -119,6 +119,20 @@ is_soon_known() {
 	expect 'admitted 2 refused 1' at "$WWW/one" "$U" -n 3 "$WORLD"
 }
 
+@test "a site that is removed and made again starts at nothing, though it gets the same inode number" {
+	site "$WWW/one"
+	roots "$WWW/*"
+	enforce 'subject = dir  limits = {"2 connections per 1h"}'
+	expect 'admitted 2 refused 1' at "$WWW/one/wp-content" "$U" -n 3 "$WORLD"
+	made_anew "$WWW/one"
+	site "$WWW/one"
+	expect 'admitted 1 refused 0' at "$WWW/one" "$U" "$WORLD"
+	eventually is_judged_as "$WWW/one" "$WWW/one/wp-content"
+	expect 'admitted 1 refused 1' at "$WWW/one/wp-content/mail" "$U" -n 2 "$WORLD"
+	[ "$(ledger "dir:$WWW/one" direct.connections) $(ledger "dir:$WWW/one" direct.refused)" = '2 1' ]
+}
+is_judged_as() { smtpwall show "dir:$2" 2>&1 | grep -qF "a part of 'dir:$1'"; }
+
 @test "a link of root's leads to the site, a user's to nowhere" {
 	mkdir -p "$LAB/$BATS_TEST_NUMBER/srv"
 	site "$LAB/$BATS_TEST_NUMBER"/srv/{one,two} "$HOMES/alice"

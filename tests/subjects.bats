@@ -158,6 +158,28 @@ race() {
 	smtpwall -j blocks | jq -e '.blocks == []'
 }
 
+@test "a folder deleted and made again is another, though it gets the same inode number" {
+	local removed
+	in_folder "$WWW/shop" is_admitted "$U" "$WORLD"
+	smtpwall block "dir:$WWW/shop"
+	in_folder "$WWW/shop" is_refused "$U" "$WORLD"
+	made_anew "$WWW/shop"
+	in_folder "$WWW/shop" is_admitted "$U" "$WORLD"
+	[ "$(direct "dir:$WWW/shop")" = '1 0' ]
+	removed=$(smtpwall -j list dir | jq -r --arg n "$WWW/shop" '.subjects[] |
+		select((.subject | startswith("dir:#")) and .name == $n).subject')
+	[ "$(direct "$removed")" = '1 1' ]
+	block_is "$removed" '.hits == 1'
+	# its path means the one that is there now
+	smtpwall block "dir:$WWW/shop"
+	in_folder "$WWW/shop" is_refused "$U" "$WORLD"
+	smtpwall unblock "dir:$WWW/shop"
+	in_folder "$WWW/shop" is_admitted "$U" "$WORLD"
+	block_is "$removed" .
+	smtpwall unblock "$removed"
+	smtpwall -j blocks | jq -e '.blocks == []'
+}
+
 @test "a bind mount of a folder is the folder; of a site's part it is not the site" {
 	with_sites
 	mkdir "$WWW.bound" "$WWW.part"
@@ -317,17 +339,18 @@ lose_kernel() {
 	lose_kernel
 	sqlite3 "$LAB/state/smtpwall.db" "UPDATE clock SET boot = 'another'"
 	sqlite3 "$LAB/state/smtpwall.db" "UPDATE held SET subject = replace(subject, 'dir:=', 'dir:=1')" # another disk
-	rmdir "$WWW/gone" "$WWW/anew"
-	mkdir "$WWW/other" "$WWW/anew" # `other` may get the inode
+	made_anew "$WWW/anew"
+	rmdir "$WWW/gone"
 	daemon_starts
 	in_folder "$WWW/shop" is_refused "$U" "$WORLD"
 	block_is "dir:$WWW/shop" '.restored'
 	block_is "$(unit kept.service)" '.restored'
 	block_is "dir:~$V" '.restored'
 	in_unit kept.service is_refused "$U" "$WORLD"
-	in_folder "$WWW/anew" is_admitted "$U" "$WORLD" || block_is "dir:$WWW/anew" .restored
+	in_folder "$WWW/anew" is_admitted "$U" "$WORLD"
 	smtpwall -j allowed | jq -e --arg s "dir:$WWW/blog" 'any(.allowed[]; .subject == $s)'
 	is_told "dir:$WWW/gone" restore
+	is_told "dir:$WWW/anew" restore
 	# and in the same boot by number, also where it was moved
 	eventually is_held "$WWW/shop"
 	lose_kernel

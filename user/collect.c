@@ -85,7 +85,8 @@ int collect_allowance(struct collect_credit *credit, bool trip, uint64_t now_ns)
 
 static bool same_key(const struct sw_evidence_key *a, const struct sw_evidence_key *b)
 {
-	return a->id == b->id && a->device == b->device && a->kind == b->kind;
+	return a->id == b->id && a->device == b->device && a->generation == b->generation &&
+	       a->kind == b->kind;
 }
 
 static struct seen *seen_get(struct collect *collect, const struct sw_evidence_key *key)

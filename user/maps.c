@@ -214,7 +214,7 @@ static __u64 subject_id(const struct sw_subject *subject)
 	return 0;
 }
 
-static struct sw_subject id_subject(__u32 kind, __u64 id, __u32 device, __u32 uid)
+static struct sw_subject id_subject(__u32 kind, __u64 id, __u32 device, __u32 rest)
 {
 	struct sw_subject subject = { .kind = kind };
 
@@ -226,7 +226,7 @@ static struct sw_subject id_subject(__u32 kind, __u64 id, __u32 device, __u32 ui
 		subject.unit = id;
 		break;
 	case SW_KIND_DIR:
-		subject.dir = (struct sw_dir){ .inode = id, .device = device, .uid = uid };
+		subject.dir = (struct sw_dir){ id, device, { rest } };
 		break;
 	case SW_KIND_IP:
 	case SW_KINDS:
@@ -240,7 +240,7 @@ static struct sw_windows_key windows_key(const struct sw_subject *subject, __u32
 	return (struct sw_windows_key){
 		.id = subject_id(subject),
 		.device = subject->dir.device,
-		.uid = subject->dir.uid,
+		.rest = subject->dir.generation,
 		.policy = policy,
 		.road = road,
 		.kind = subject->kind,
@@ -683,7 +683,7 @@ static int add_windows(const union key *key, const void *value, void *userdata)
 	if (!row)
 		return -ENOMEM;
 	memcpy(&windows, value, sizeof(windows));
-	row->subject = id_subject(k->kind, k->id, k->device, k->uid);
+	row->subject = id_subject(k->kind, k->id, k->device, k->rest);
 	row->policy = k->policy;
 	row->road = k->road;
 	row->idle = windows_idle(&windows, rows->now_ns);
@@ -923,7 +923,7 @@ static int where(struct maps *maps, struct sw_dir *ret)
 int maps_where(struct maps *maps, int fd, struct sw_dir *ret)
 {
 	_cleanup_close_ int back = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct sw_dir dir;
+	struct sw_dir dir = {};
 	int r;
 
 	if (fchdir(fd) < 0)
@@ -1152,7 +1152,7 @@ struct forgetting {
 static int add_forgotten(const union key *key, const void *value, void *userdata)
 {
 	const struct sw_evidence_key *k = &key->evidence;
-	struct sw_subject subject = id_subject(k->kind, k->id, k->device, 0);
+	struct sw_subject subject = id_subject(k->kind, k->id, k->device, k->generation);
 	struct forgetting *f = userdata;
 	struct sw_evidence_key *forgotten;
 

@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <time.h>
@@ -94,7 +96,19 @@ struct places {
 
 /* ---- the thread: what a folder is ---- */
 
-/* As stat(2) has it: the kernel's own numbers but for overlayfs, btrfs and their like. */
+/* 0: the file system has none, or keeps it to itself. */
+static __u32 generation_of(int fd)
+{
+	_cleanup_close_ int folder = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	__u32 version[2] = {}; /* the request is named for a long, and answered with an int */
+
+	return folder >= 0 && ioctl(folder, FS_IOC_GETVERSION, version) == 0 ? version[0] : 0;
+}
+
+/*
+ * As user space has it: the kernel's own numbers but for overlayfs, btrfs and their like, and for
+ * what tells no generation, as tmpfs.
+ */
 static int identify_by_stat(int fd, struct sw_dir *ret)
 {
 	struct stat st;
@@ -102,7 +116,8 @@ static int identify_by_stat(int fd, struct sw_dir *ret)
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	*ret = (struct sw_dir){ .inode = st.st_ino,
-				.device = major(st.st_dev) << 20 | minor(st.st_dev) };
+				.device = major(st.st_dev) << 20 | minor(st.st_dev),
+				.generation = generation_of(fd) };
 	return 0;
 }
 
@@ -117,8 +132,8 @@ static int identify(int fd, struct sw_dir *ret, void *userdata)
 	r = maps_where(f->maps, fd, ret);
 	if (r < 0 && !f->told_where && r != -ENOENT && r != -EACCES) {
 		log_warning(
-			"the kernel does not tell what folders are to it (%s): on overlayfs and "
-			"btrfs sites may not be known",
+			"the kernel does not tell what folders are to it (%s): on overlayfs, btrfs "
+			"and tmpfs sites may not be known",
 			strerror(-r));
 		f->told_where = true;
 	}

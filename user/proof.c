@@ -13,7 +13,8 @@
 
 /*
  * `abi`: of the structure in `record`, which an older or newer version does not read. uid is NULL
- * for a container, inode where no folder is known.
+ * for a container, inode where no folder is known; dir_uid is the folder's generation where it has
+ * one. A key of a folder is that of the record's own.
  */
 static const char *const schema =
 	"CREATE TABLE IF NOT EXISTS evidence (seq INTEGER PRIMARY KEY, origin TEXT NOT NULL,"
@@ -83,7 +84,7 @@ static void bind_subjects(sqlite3_stmt *s, int at, const struct sw_evidence *rec
 		return;
 	sqlite3_bind_int64(s, at + 2, (int64_t)subject.dir.inode);
 	sqlite3_bind_int64(s, at + 3, subject.dir.device);
-	sqlite3_bind_int64(s, at + 4, subject.dir.uid);
+	sqlite3_bind_int64(s, at + 4, subject.dir.generation);
 }
 
 int proof_add(struct history *history, const struct proof *proof)
@@ -198,7 +199,8 @@ int proof_latest(struct history *history, const char *origin, const struct sw_ev
 	int code,
 		r = prepare(history,
 			    "SELECT time_ns, noted FROM evidence WHERE key_kind = ? AND key_id = ?"
-			    " AND key_device = ? AND origin = ? ORDER BY time_ns DESC LIMIT 1",
+			    " AND key_device = ? AND (key_kind <> ? OR dir_uid = ?)"
+			    " AND origin = ? ORDER BY time_ns DESC LIMIT 1",
 			    &s);
 
 	if (r < 0)
@@ -206,7 +208,9 @@ int proof_latest(struct history *history, const char *origin, const struct sw_ev
 	sqlite3_bind_int64(s, 1, key->kind);
 	sqlite3_bind_int64(s, 2, (int64_t)key->id);
 	sqlite3_bind_int64(s, 3, key->device);
-	sqlite3_bind_text(s, 4, origin, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(s, 4, SW_KIND_DIR);
+	sqlite3_bind_int64(s, 5, key->generation);
+	sqlite3_bind_text(s, 6, origin, -1, SQLITE_STATIC);
 	code = sqlite3_step(s);
 	if (code == SQLITE_ROW) {
 		*ret_time_ns = sqlite3_column_int64(s, 0);
@@ -238,6 +242,8 @@ static struct proof proof_of_row(sqlite3_stmt *s)
 	/* Its length was asked for. */
 	memcpy(&proof.row.record, sqlite3_column_blob(s, 13), RECORD_LEN);
 	evidence_terminate(&proof.row.record);
+	if (proof.row.key.kind == SW_KIND_DIR)
+		proof.row.key.generation = proof.row.record.dir.generation;
 	return proof;
 }
 
@@ -311,7 +317,7 @@ int proof_of(struct history *history, const struct sw_subject *subject, int most
 		return r == -ENOENT ? 0 : r;
 	sqlite3_bind_int64(s, 3, id[subject->kind]);
 	sqlite3_bind_int64(s, 4, subject->dir.device);
-	sqlite3_bind_int64(s, 5, subject->dir.uid);
+	sqlite3_bind_int64(s, 5, subject->dir.generation);
 	sqlite3_bind_int64(s, 6, most);
 	return read_rows(s, each, userdata);
 }

@@ -195,18 +195,21 @@ static int folder_parse(const struct subject_names *names, const char *path, str
 	return r;
 }
 
-/* "8:1/131074", and what follows it. */
+/* "8:1/131074/3405691582" or, without a generation, "8:1/131074"; and what follows it. */
 static int numbers_parse(const char *text, struct sw_dir *ret, const char **ret_end)
 {
-	unsigned long long inode;
+	unsigned long long inode, generation = 0;
 	unsigned int major, minor;
 	int n = 0;
 
-	if (sscanf(text, "%12u:%12u/%20llu%n", &major, &minor, &inode, &n) != 3 || !inode ||
-	    strspn(text, "0123456789:/") < (size_t)n || major >= 1u << (32 - DEVICE_MINOR_BITS) ||
-	    minor >= 1u << DEVICE_MINOR_BITS)
+	if (sscanf(text, "%12u:%12u/%20llu%n/%10llu%n", &major, &minor, &inode, &n, &generation,
+		   &n) < 3 ||
+	    strspn(text, "0123456789:/") < (size_t)n || !inode || generation > UINT32_MAX ||
+	    major >= 1u << (32 - DEVICE_MINOR_BITS) || minor >= 1u << DEVICE_MINOR_BITS)
 		return -EINVAL;
-	*ret = (struct sw_dir){ .inode = inode, .device = major << DEVICE_MINOR_BITS | minor };
+	*ret = (struct sw_dir){ .inode = inode,
+				.device = major << DEVICE_MINOR_BITS | minor,
+				.generation = generation };
 	*ret_end = text + n;
 	return 0;
 }
@@ -336,9 +339,9 @@ static const struct {
 	{ "user:", SW_KIND_UID, user_parse,
 	  "after 'user:' comes the name of a user, as user:alice" },
 	{ "dir:", SW_KIND_DIR, dir_parse,
-	  "after 'dir:' comes the absolute path of a folder, as dir:/var/www/shop; its device and "
-	  "inode, as dir:#8:1/131074; or '~' and the user in whose other folders it was, as "
-	  "dir:~1004" },
+	  "after 'dir:' comes the absolute path of a folder, as dir:/var/www/shop; its device, "
+	  "inode and generation, as dir:#8:1/131074/3405691582; or '~' and the user in whose other "
+	  "folders it was, as dir:~1004" },
 	{ "unit:", SW_KIND_UNIT, unit_parse,
 	  "after 'unit:' comes a path below the cgroup root, as unit:/system.slice/cron.service, "
 	  "or '#' and its number" },
@@ -429,14 +432,16 @@ static bool leads_to(const struct subject_names *names, const char *path, const 
 {
 	struct sw_dir there;
 
-	return subject_dir(names, path, &there) == 0 && there.inode == dir->inode &&
-	       there.device == dir->device;
+	return subject_dir(names, path, &there) == 0 && memcmp(&there, dir, sizeof(there)) == 0;
 }
 
 static void dir_number(const struct sw_dir *dir, char *text, size_t size)
 {
-	snprintf(text, size, "%u:%u/%llu", dir->device >> DEVICE_MINOR_BITS,
-		 dir->device & ((1u << DEVICE_MINOR_BITS) - 1), dir->inode);
+	int n = snprintf(text, size, "%u:%u/%llu", dir->device >> DEVICE_MINOR_BITS,
+			 dir->device & ((1u << DEVICE_MINOR_BITS) - 1), dir->inode);
+
+	if (dir->generation)
+		snprintf(text + n, size - n, "/%u", dir->generation);
 }
 
 static void dir_format(const struct subject_names *names, const struct sw_subject *subject,
@@ -663,12 +668,19 @@ void subject_save(const struct subject_names *names, const struct sw_subject *su
 	snprintf(text, SUBJECT_SAVED_LEN, SAVED_DIR "%s %s", number, path);
 }
 
-/* The numbers of devices are of one boot; the inode is the folder's as long as it lives. */
+/* Where no generation was saved (a file system, or a version, without them) the inode must do. */
+static bool is_still(const struct sw_dir *then, const struct sw_dir *now)
+{
+	return now->inode == then->inode &&
+	       (!then->generation || now->generation == then->generation);
+}
+
+/* The numbers of devices are of one boot; inode and generation are the folder's while it lives. */
 static int dir_load(const struct subject_names *names, const char *saved, bool same_boot,
 		    struct sw_subject *ret)
 {
 	struct sw_subject subject = { .kind = SW_KIND_DIR };
-	struct sw_dir then;
+	struct sw_dir then, now;
 	const char *path;
 	int r = numbers_parse(saved, &then, &path);
 
@@ -678,7 +690,10 @@ static int dir_load(const struct subject_names *names, const char *saved, bool s
 	subject.dir = then;
 	if (!same_boot || !then.device) {
 		r = *path ? subject_dir(names, path, &subject.dir) : -ESTALE;
-		r = r < 0 ? r : subject.dir.inode == then.inode ? 0 : -ESTALE;
+		r = r < 0 ? r : is_still(&then, &subject.dir) ? 0 : -ESTALE;
+	} else if (!then.generation && *path && subject_dir(names, path, &now) == 0 &&
+		   is_still(&then, &now) && now.device == then.device) {
+		subject.dir = now;
 	}
 	if (r < 0)
 		return r == -ENOTDIR ? -ENOENT : r;
@@ -705,25 +720,30 @@ void subject_save_again(const char *saved, char text[static SUBJECT_SAVED_LEN])
 {
 	struct sw_dir then;
 	const char *rest;
+	char number[64];
 
 	if (strncmp(saved, SAVED_DIR, strlen(SAVED_DIR)) != 0 ||
-	    numbers_parse(saved + strlen(SAVED_DIR), &then, &rest) < 0)
+	    numbers_parse(saved + strlen(SAVED_DIR), &then, &rest) < 0) {
 		snprintf(text, SUBJECT_SAVED_LEN, "%s", saved);
-	else
-		snprintf(text, SUBJECT_SAVED_LEN, SAVED_DIR "0:0/%llu%s", then.inode, rest);
+		return;
+	}
+	then.device = 0;
+	dir_number(&then, number, sizeof(number));
+	snprintf(text, SUBJECT_SAVED_LEN, SAVED_DIR "%s%s", number, rest);
 }
 
 void subject_offender(const struct subject_names *names, const struct sw_subject *subject,
 		      char text[static SUBJECT_SAVED_LEN])
 {
-	char path[PATH_TEXT_LEN] = "";
+	char path[PATH_TEXT_LEN] = "", number[64];
 	__u8 flags;
 
 	if (subject->kind == SW_KIND_UNIT) {
 		snprintf(text, SUBJECT_SAVED_LEN, "unit:#%016llx", subject->unit);
 	} else if (subject->kind == SW_KIND_DIR && subject->dir.inode) {
 		path_of(names, subject, path, &flags);
-		snprintf(text, SUBJECT_SAVED_LEN, SAVED_DIR "%llu %s", subject->dir.inode, path);
+		dir_number(&subject->dir, number, sizeof(number)); /* without the device, as above */
+		snprintf(text, SUBJECT_SAVED_LEN, SAVED_DIR "%s %s", strchr(number, '/') + 1, path);
 	} else {
 		subject_format(names, subject, text);
 	}
@@ -744,6 +764,6 @@ int subject_compare(const struct sw_subject *a, const struct sw_subject *b)
 	r = r ? r : compare(a->unit, b->unit);
 	r = r ? r : compare(a->dir.inode, b->dir.inode);
 	r = r ? r : compare(a->dir.device, b->dir.device);
-	r = r ? r : compare(a->dir.uid, b->dir.uid);
+	r = r ? r : compare(a->dir.generation, b->dir.generation);
 	return r ? r : memcmp(a->addr, b->addr, sizeof(a->addr));
 }

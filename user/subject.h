@@ -3,9 +3,9 @@
  * Subjects as people write them: uid:1004, user:alice, dir:/var/www/shop,
  * unit:/system.slice/x.service, ip:10.8.0.7
  *
- * A folder is its device and inode, a unit the hash of its path: how they are called is kept beside
- * the ledgers. A path stands for a folder only where it leads to this very folder now; else the
- * folder is written by number, dir:#8:1/131074.
+ * A folder is its device, its inode and that one's generation, a unit the hash of its path: how they
+ * are called is kept beside the ledgers. A path stands for a folder only where it leads to this very
+ * folder now; else the folder is written by number, dir:#8:1/131074/3405691582.
  */
 #ifndef SMTPWALL_SUBJECT_H
 #define SMTPWALL_SUBJECT_H

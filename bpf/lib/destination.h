@@ -20,7 +20,7 @@ static __always_inline void destination_key(const struct sw_tag *tag, __u32 kind
 
 	key->id = whom.id;
 	key->device = whom.device;
-	key->uid = whom.uid;
+	key->rest = whom.rest;
 	key->kind = kind_of(tag, kind);
 	key->policy = policy;
 	__builtin_memcpy(key->addr, address->addr, sizeof(key->addr));
@@ -89,9 +89,9 @@ SUBPROGRAM __u32 destination_is_new(const struct sw_tag *tag, const struct sw_ip
 
 	if (!tag || !address)
 		return 0;
-	key.id = tag->unit * 31 + tag->dir.inode;
+	key.id = (tag->unit * 31 + tag->dir.inode) * 31 + tag->dir.generation;
 	key.device = tag->dir.device;
-	key.uid = tag->uid;
+	key.rest = tag->uid;
 	key.policy = tag->flags & (SW_TAG_UNIT | SW_TAG_DIR);
 	__builtin_memcpy(key.addr, address->addr, sizeof(key.addr));
 	if (is_acquainted(&key))

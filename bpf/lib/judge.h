@@ -23,7 +23,7 @@ static __always_inline void windows_key(const struct sw_tag *tag, __u32 kind, __
 
 	key->id = whom.id;
 	key->device = whom.device;
-	key->uid = whom.uid;
+	key->rest = whom.rest;
 	key->policy = policy;
 	key->road = road;
 	key->kind = kind_of(tag, kind);

@@ -109,6 +109,7 @@ struct super_block {
 
 struct inode {
 	unsigned long i_ino;
+	__u32 i_generation;
 };
 
 struct hlist_bl_node {

@@ -69,6 +69,11 @@ static __always_inline __u64 inode_of(struct dentry *at)
 	return kernel_read(at, d_inode, i_ino);
 }
 
+static __always_inline __u32 generation_of(struct dentry *at)
+{
+	return kernel_read(at, d_inode, i_generation);
+}
+
 /* The same for all of a mount, but not asked of that: the task may chdir() meanwhile. */
 static __always_inline __u32 device_of(struct dentry *at)
 {
@@ -125,14 +130,18 @@ SUBPROGRAM int folders_search(struct sw_tag *tag, struct whereabouts *w, __u32 g
 	if (!tag || !w || !known || !sketch)
 		return false;
 	step_start(&step, pwd_of(task));
-	id = (struct sw_dir){ .inode = inode_of(step.at), .device = device_of(step.at) };
+	id = (struct sw_dir){ .inode = inode_of(step.at),
+			      .device = device_of(step.at),
+			      .generation = generation_of(step.at) };
 	w->cwd = id;
 	for (i = 0; i < FOLDERS_MAX; i++) {
 		if (!covered) {
 			id.inode = inode_of(step.at);
-			if (sw_sketch_has(sketch, id.inode) &&
-			    meets_site(tag, w, bpf_map_lookup_elem(known, &id), &id))
-				return true;
+			if (sw_sketch_has(sketch, id.inode)) {
+				id.generation = generation_of(step.at);
+				if (meets_site(tag, w, bpf_map_lookup_elem(known, &id), &id))
+					return true;
+			}
 		}
 		covered = step.at == step.top;
 		if (!covered) {

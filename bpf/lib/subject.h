@@ -26,7 +26,7 @@ static __always_inline __u32 kind_of(const struct sw_tag *tag, __u32 kind)
 struct whom {
 	__u64 id; /* uid, unit or inode */
 	__u32 device;
-	__u32 uid;
+	__u32 rest; /* of a dir: its generation or uid */
 };
 
 static __always_inline struct whom whom_of(const struct sw_tag *tag, __u32 kind)
@@ -35,7 +35,8 @@ static __always_inline struct whom whom_of(const struct sw_tag *tag, __u32 kind)
 	case SW_KIND_UNIT:
 		return (struct whom){ .id = tag->unit };
 	case SW_KIND_DIR:
-		return (struct whom){ tag->dir.inode, tag->dir.device, tag->dir.uid };
+		return (struct whom){ tag->dir.inode, tag->dir.device,
+				      tag->dir.generation };
 	default:
 		return (struct whom){ .id = tag->uid };
 	}

@@ -52,15 +52,20 @@ enum sw_mode { SW_MODE_OBSERVE, SW_MODE_ENFORCE };
 enum sw_action { SW_ACTION_DENY, SW_ACTION_BLOCK, SW_ACTION_REDIRECT };
 
 /*
- * A folder. Inode 0 is no folder: it is what user `uid` does in folders that have no row of their
- * own (more than SW_DIRS_OF_UID, or too deep below their site).
+ * A folder. The number of its inode is given again to another when it is removed, with another
+ * generation where the file system knows such. Inode 0 is no folder: it is what user `uid` does in
+ * folders that have no row of their own (more than SW_DIRS_OF_UID, or too deep below their site).
  */
 #define SW_DIRS_OF_UID 256
 struct sw_dir {
 	__u64 inode;  /* as the kernel has it: not always what stat(2) tells (overlayfs, btrfs) */
 	__u32 device; /* s_dev: major << 20 | minor */
-	__u32 uid;    /* 0 unless inode is; of containers, which share one: SW_UID_OVERFLOW */
+	union {
+		__u32 generation; /* i_generation of its inode; 0: the file system has none */
+		__u32 uid;	  /* if inode is 0; of containers, which share one: SW_UID_OVERFLOW */
+	};
 };
+_Static_assert(sizeof(struct sw_dir) == 16, "sw_dir is in keys");
 
 /* Whom we count. Only the member that belongs to the kind is set, the others are zero. */
 struct sw_subject {
@@ -177,14 +182,13 @@ struct sw_windows {
 _Static_assert(sizeof(struct sw_windows) == 16 + SW_LIMITS * 168, "sw_windows is pinned");
 
 /*
- * Key of the map `windows`. `device` and `uid` are those of a dir, else 0. Kind SW_KINDS: the row of
- * those who found no room, where `policy` is the policy's place in the order; user space makes these
- * rows.
+ * Key of the map `windows`. Kind SW_KINDS: the row of those who found no room, where `policy` is the
+ * policy's place in the order; user space makes these rows.
  */
 struct sw_windows_key {
 	__u64 id; /* uid, unit or inode */
-	__u32 device;
-	__u32 uid;
+	__u32 device; /* of a dir, else 0 */
+	__u32 rest;   /* likewise: sw_dir.generation or .uid */
 	__u32 policy; /* sw_policy.id */
 	__u16 road;   /* enum sw_road */
 	__u16 kind;   /* enum sw_kind */
@@ -536,7 +540,7 @@ _Static_assert(sizeof(struct sw_session) == 168, "sw_session is carried by live 
 struct sw_destination_key {
 	__u64 id; /* uid, unit or inode */
 	__u32 device; /* of a dir */
-	__u32 uid;    /* of a dir without inode */
+	__u32 rest;   /* of a dir: sw_dir.generation or .uid */
 	__u32 kind;
 	__u32 policy; /* sw_policy.id; 0: for the ledger */
 	__u8 addr[16];
@@ -579,7 +583,7 @@ struct sw_evidence_key {
 	__u32 device; /* of a dir */
 	__u32 kind;   /* enum sw_kind */
 	__u32 slot;
-	__u32 pad;
+	__u32 generation; /* of a dir */
 };
 
 /*

@@ -60,7 +60,7 @@ TEST(only_what_refuses_cuts)
 
 TEST(a_session_ends_with_the_block_of_its_user_its_unit_or_its_folder)
 {
-	struct sw_tag session = { .uid = 1004, .unit = 7, .dir = { 9, 1, 0 } };
+	struct sw_tag session = { .uid = 1004, .unit = 7, .dir = { 9, 1, { 0 } } };
 	struct sw_subject subject[SW_LOCAL_KINDS];
 
 	CHECK_EQ(cut_subjects(&session, subject), 2);

@@ -14,6 +14,7 @@
 /* ---- in place of the maps: one name is known, and folders are what stat(2) says ---- */
 
 static struct name_row known;
+static __u32 generation; /* of every folder */
 
 int maps_name(struct maps *maps, const struct sw_subject *subject, struct sw_name *ret)
 {
@@ -48,7 +49,8 @@ int maps_where(struct maps *maps, int fd, struct sw_dir *ret)
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	*ret = (struct sw_dir){ .inode = st.st_ino,
-				.device = major(st.st_dev) << 20 | minor(st.st_dev) };
+				.device = major(st.st_dev) << 20 | minor(st.st_dev),
+				.generation = generation };
 	return 0;
 }
 
@@ -142,6 +144,10 @@ TEST(what_is_no_subject_is_refused_with_a_hint)
 		"dir:#8: 1/2",
 		"dir:#8:1/2x",
 		"dir:#4096:1/2",
+		"dir:#8:1/2/",
+		"dir:#8:1/2/-1",
+		"dir:#8:1/2/4294967296",
+		"dir:#8:1/2/3/4",
 		"dir:#8:1048576/2",
 		"ip:",
 		"ip:10.0.0",
@@ -347,13 +353,14 @@ TEST(the_other_folders_of_a_user_are_one_subject)
 	CHECK_EQ(parse("dir:~no-such-user", &s), -ENOENT);
 	CHECK_STR(round_trip("dir:~overflow", 64), "dir:~overflow");
 	CHECK_STR(round_trip("dir:#8:1/131074", 64), "dir:#8:1/131074");
-	CHECK_STR(round_trip("dir:#4095:1048575/18446744073709551615", 64),
-		  "dir:#4095:1048575/18446744073709551615");
+	CHECK_STR(round_trip("dir:#8:1/131074/7", 64), "dir:#8:1/131074/7");
+	CHECK_STR(round_trip("dir:#4095:1048575/18446744073709551615/4294967295", 64),
+		  "dir:#4095:1048575/18446744073709551615/4294967295");
 }
 
 TEST(a_path_cut_on_the_way_to_the_root_is_no_subject)
 {
-	struct sw_subject s = { .kind = SW_KIND_DIR, .dir = { 7, 8 << 20 | 1, 0 } };
+	struct sw_subject s = { .kind = SW_KIND_DIR, .dir = { 7, 8 << 20 | 1, { 0 } } };
 	char *name;
 
 	CALL(s, "shop\0www\0", 0, SW_PATH_TRUNCATED);
@@ -412,6 +419,60 @@ TEST(a_saved_folder_that_is_another_now_is_not_meant)
 	rmdir(folder);
 }
 
+TEST(a_saved_folder_that_was_made_anew_is_not_meant)
+{
+	char text[96], saved[SUBJECT_SAVED_LEN], again[SUBJECT_SAVED_LEN];
+	char offender[SUBJECT_SAVED_LEN], successor[SUBJECT_SAVED_LEN];
+	struct sw_subject s, found;
+
+	generation = 9;
+	if (!make_folder(text, sizeof(text), &s))
+		return;
+	CHECK_EQ(s.dir.generation, 9);
+	known.name = named(folder);
+	known.subject = s;
+	CHECK_STR(written(&mapped, &s), text);
+	subject_save(&mapped, &s, saved);
+	subject_save_again(saved, again);
+	CHECK_CONTAINS(again, "dir:=0:0/");
+	CHECK_EQ(subject_load(&mapped, again, false, &found), 0);
+	CHECK(!subject_compare(&found, &s));
+	generation = 10; /* one with the same number */
+	CHECK_EQ(subject_load(&mapped, saved, false, &found), -ESTALE);
+	CHECK_EQ(subject_load(&mapped, again, true, &found), -ESTALE);
+	CHECK_CONTAINS(written(&mapped, &s), "dir:#");
+	CHECK_STR(round_trip(written(&mapped, &s), 64), written(&mapped, &s));
+	CHECK_EQ(parse_by(&mapped, text, &found), 0); /* its successor */
+	CHECK_EQ(found.dir.generation, 10);
+	CHECK(subject_compare(&found, &s) != 0);
+	subject_offender(&mapped, &s, offender);
+	s.dir.generation = 10;
+	subject_offender(&mapped, &s, successor);
+	CHECK(strcmp(offender, successor) != 0);
+	generation = 0;
+	rmdir(folder);
+}
+
+TEST(a_saved_folder_without_a_generation_is_what_has_its_inode)
+{
+	char text[96], saved[SUBJECT_SAVED_LEN];
+	struct sw_subject s, found;
+
+	if (!make_folder(text, sizeof(text), &s))
+		return;
+	known.name = named(folder);
+	known.subject = s;
+	subject_save(&mapped, &s, saved); /* by a version that knew none */
+	generation = 9;
+	for (int same_boot = 0; same_boot <= 1; same_boot++) {
+		CHECK_EQ(subject_load(&mapped, saved, same_boot, &found), 0);
+		CHECK_EQ(found.dir.inode, s.dir.inode);
+		CHECK_EQ(found.dir.generation, 9);
+	}
+	generation = 0;
+	rmdir(folder);
+}
+
 TEST(others_are_saved_as_they_are_written)
 {
 	static const char *const same[] = { "uid:1004", "dir:~1004", "unit:#00000000deadbeef",
@@ -430,7 +491,7 @@ TEST(others_are_saved_as_they_are_written)
 
 TEST(an_offender_is_the_same_with_another_number_of_its_device)
 {
-	struct sw_subject s = { .kind = SW_KIND_DIR, .dir = { 7, 8 << 20 | 1, 0 } };
+	struct sw_subject s = { .kind = SW_KIND_DIR, .dir = { 7, 8 << 20 | 1, { 0 } } };
 	char one[SUBJECT_SAVED_LEN], other[SUBJECT_SAVED_LEN];
 
 	CALL(s, "shop\0www\0", 0, 0);

@@ -60,7 +60,7 @@ TEST(kinds_do_not_mix)
 
 TEST(two_folders_with_one_inode_number_are_two)
 {
-	struct block_row one = { .subject = { .kind = SW_KIND_DIR, .dir = { 2, 1, 0 } },
+	struct block_row one = { .subject = { .kind = SW_KIND_DIR, .dir = { 2, 1, { 0 } } },
 				 .block.since_ns = 10 };
 	struct block_row other = one, row[2], found[1];
 
