@@ -11,7 +11,7 @@ setup() {
 }
 
 teardown() {
-	umount -l "$LAB"/overlay/www "$LAB"/overlay 2>/dev/null || :
+	umount -l "$LAB"/overlay/www "$LAB"/overlay "$WWW" 2>/dev/null || :
 }
 
 # site FOLDER…: made, with a folder in it
@@ -120,6 +120,7 @@ is_soon_known() {
 }
 
 @test "a site that is removed and made again starts at nothing, though it gets the same inode number" {
+	own_disk "$WWW"
 	site "$WWW/one"
 	roots "$WWW/*"
 	enforce 'subject = dir  limits = {"2 connections per 1h"}'

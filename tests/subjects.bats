@@ -160,6 +160,8 @@ race() {
 
 @test "a folder deleted and made again is another, though it gets the same inode number" {
 	local removed
+	own_disk "$WWW"
+	mkdir "$WWW/shop"
 	in_folder "$WWW/shop" is_admitted "$U" "$WORLD"
 	smtpwall block "dir:$WWW/shop"
 	in_folder "$WWW/shop" is_refused "$U" "$WORLD"
@@ -327,7 +329,8 @@ lose_kernel() {
 }
 
 @test "blocks of folders and units are there after a reboot; of a folder that is another now they are told" {
-	mkdir "$WWW/gone" "$WWW/anew"
+	own_disk "$WWW"
+	mkdir "$WWW"/{shop,blog,gone,anew}
 	for folder in shop gone anew; do smtpwall block "dir:$WWW/$folder" --for 1h; done
 	smtpwall block "$(unit kept.service)" --for 1h
 	smtpwall allow "dir:$WWW/blog" --for 1h

@@ -85,7 +85,7 @@ int collect_allowance(struct collect_credit *credit, bool trip, uint64_t now_ns)
 
 static bool same_key(const struct sw_evidence_key *a, const struct sw_evidence_key *b)
 {
-	return a->id == b->id && a->device == b->device && a->generation == b->generation &&
+	return a->id == b->id && a->device == b->device && a->rest == b->rest &&
 	       a->kind == b->kind;
 }
 

@@ -224,7 +224,7 @@ struct sw_subject evidence_keeper(const struct sw_evidence_key *key)
 	case SW_KIND_DIR:
 		subject.dir.inode = key->id;
 		subject.dir.device = key->device;
-		subject.dir.generation = key->generation;
+		subject.dir.generation = key->rest;
 		break;
 	}
 	return subject;

@@ -1152,7 +1152,7 @@ struct forgetting {
 static int add_forgotten(const union key *key, const void *value, void *userdata)
 {
 	const struct sw_evidence_key *k = &key->evidence;
-	struct sw_subject subject = id_subject(k->kind, k->id, k->device, k->generation);
+	struct sw_subject subject = id_subject(k->kind, k->id, k->device, k->rest);
 	struct forgetting *f = userdata;
 	struct sw_evidence_key *forgotten;
 

@@ -209,7 +209,7 @@ int proof_latest(struct history *history, const char *origin, const struct sw_ev
 	sqlite3_bind_int64(s, 2, (int64_t)key->id);
 	sqlite3_bind_int64(s, 3, key->device);
 	sqlite3_bind_int64(s, 4, SW_KIND_DIR);
-	sqlite3_bind_int64(s, 5, key->generation);
+	sqlite3_bind_int64(s, 5, key->rest);
 	sqlite3_bind_text(s, 6, origin, -1, SQLITE_STATIC);
 	code = sqlite3_step(s);
 	if (code == SQLITE_ROW) {
@@ -243,7 +243,7 @@ static struct proof proof_of_row(sqlite3_stmt *s)
 	memcpy(&proof.row.record, sqlite3_column_blob(s, 13), RECORD_LEN);
 	evidence_terminate(&proof.row.record);
 	if (proof.row.key.kind == SW_KIND_DIR)
-		proof.row.key.generation = proof.row.record.dir.generation;
+		proof.row.key.rest = proof.row.record.dir.generation;
 	return proof;
 }
 

@@ -30,7 +30,7 @@ static __always_inline void evidence_key(const struct sw_tag *tag, __u32 kind, _
 	key->device = whom.device;
 	key->kind = kind_of(tag, kind);
 	key->slot = slot;
-	key->generation = whom.rest;
+	key->rest = whom.rest;
 }
 
 /* An id has the time of its attempt, and in its lowest bits its slot. */

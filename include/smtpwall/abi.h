@@ -583,7 +583,7 @@ struct sw_evidence_key {
 	__u32 device; /* of a dir */
 	__u32 kind;   /* enum sw_kind */
 	__u32 slot;
-	__u32 generation; /* of a dir */
+	__u32 rest; /* of a dir: sw_dir.generation or .uid */
 };
 
 /*

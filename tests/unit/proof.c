@@ -182,16 +182,16 @@ TEST(a_folder_made_anew_has_none_of_the_old_one_s)
 	world_make();
 	old.row.record.dir.generation = 9;
 	old.row.key = (struct sw_evidence_key){
-		.kind = SW_KIND_DIR, .id = 5, .device = 6, .generation = 9
+		.kind = SW_KIND_DIR, .id = 5, .device = 6, .rest = 9
 	};
 	CHECK_EQ(proof_add(history, &old), 0);
 	CHECK_EQ(proof_latest(history, "boot/1", &old.row.key, &time_ns, &noted), 0);
 	CHECK_EQ(proof_read(history, 0, note, &seen), 0);
-	CHECK_EQ(seen.last.row.key.generation, 9);
+	CHECK_EQ(seen.last.row.key.rest, 9);
 	folder.dir = old.row.record.dir;
 	CHECK_EQ(proof_of(history, &folder, 10, note, &seen), 0);
 	CHECK_EQ(seen.n, 2);
-	folder.dir.generation = old.row.key.generation = 10;
+	folder.dir.generation = old.row.key.rest = 10;
 	CHECK_EQ(proof_of(history, &folder, 10, note, &seen), 0);
 	CHECK_EQ(seen.n, 2);
 	CHECK_EQ(proof_latest(history, "boot/1", &old.row.key, &time_ns, &noted), -ENOENT);
