@@ -255,22 +255,23 @@ another_tag() {
 	next_version
 }
 
-# held_for SECONDS: as a takeover leaves the map `control` that dies after its last step
-held_for() {
-	local at value i
-	at=$(bpftool btf dump map pinned "$(pins)/control" value |
-		sed -n "s/.*'held_until_s' .*bits_offset=\([0-9]*\).*/\1/p")
-	mapfile -t value < <(bpftool -j map lookup pinned "$(pins)/control" key 0 0 0 0 | jq -r '.value[]')
-	for i in 0 1 2 3; do
-		value[at / 8 + i]=$((($(cut -d . -f 1 /proc/uptime) + $1) >> 8 * i & 255))
-	done
-	bpftool map update pinned "$(pins)/control" key 0 0 0 0 value "${value[@]}"
+@test "a version that tells no folder from the one before it is not taken over, and stands" {
+	story
+	daemon_dies
+	control_is abi 1 4
+	before="$(link_ids) $(programs)"
+	run in_box timeout 60 "$THIS_BUILD/smtpwalld" --foreground -c "$LAB/etc/smtpwall.conf"
+	[[ $status -eq 1 && ${#lines[@]} -eq 1 && $output == *"(ABI 1, this is "*"'dir_ledger' cannot be taken over"* ]]
+	[ "$(link_ids) $(programs)" = "$before" ]
+	is_refused 2002 "$WORLD"
+	smtpwall detach
+	this_version
 }
 
 @test "one that is killed as it ends leaves mail waiting no longer than until the next start" {
 	story
 	daemon_dies
-	held_for 1000
+	control_is held_until_s $(($(cut -d . -f 1 /proc/uptime) + 1000)) 4 # dead after its last step
 	mkdir "$(pins)/next" && ln -s ../links "$(pins)/next/links"
 	bpftool map pin pinned "$(pins)/uid_ledger" "$(pins)/next/uid_ledger"
 	[[ $(knock 2003 "$WORLD") == 'admitted 0 refused 0 failed 1 '* ]]

@@ -91,7 +91,7 @@ why() {
 			all(.[]; .cwd == $cwd) and any(.[]; .argv[3] == "first" and (.why | index("first_of_window")))'
 	done
 	# Each attempt is counted once, whoever keeps it.
-	eventually [ "$(counted uid:$U)" = 26 ]
+	eventually counts uid:$U 26
 	daemon_dies
 	[ "$(counted uid:$U)" = 26 ]
 	daemon_starts

@@ -54,6 +54,18 @@ daemon_runs() { [ -n "$(daemon_pid)" ]; }
 daemon_is_gone() { ! daemon_runs; }
 daemon_dies() { kill -KILL "$(daemon_pid)" && eventually daemon_is_gone; }
 
+# control_is MEMBER NUMBER OCTETS: put into the map `control`
+control_is() {
+	local map=$LAB/bpf/smtpwall/control at value i
+	at=$(bpftool btf dump map pinned "$map" value |
+		sed -n "s/.*'$1' .*bits_offset=\([0-9]*\).*/\1/p")
+	mapfile -t value < <(bpftool -j map lookup pinned "$map" key 0 0 0 0 | jq -r '.value[]')
+	for ((i = 0; i < $3; i++)); do
+		value[at / 8 + i]=$(($2 >> 8 * i & 255))
+	done
+	bpftool map update pinned "$map" key 0 0 0 0 value "${value[@]}"
+}
+
 # False if a sanitizer found something.
 daemon_ends() {
 	kill -TERM "$(daemon_pid)" && eventually daemon_is_gone || return

@@ -140,13 +140,7 @@ print("unset" if b[5] & 0x40 else "set")'
 
 # as_if_killed_early: the map `control` is as a first start leaves it that is killed before it saved
 as_if_killed_early() {
-	local at value i
-	at=$(bpftool btf dump map pinned "$LAB/bpf/smtpwall/control" value |
-		sed -n "s/.*'started_ns' .*bits_offset=\([0-9]*\).*/\1/p")
-	mapfile -t value < <(bpftool -j map lookup pinned "$LAB/bpf/smtpwall/control" key 0 0 0 0 |
-		jq -r '.value[]')
-	for i in {0..7}; do value[at / 8 + i]=0; done
-	bpftool map update pinned "$LAB/bpf/smtpwall/control" key 0 0 0 0 value "${value[@]}"
+	control_is started_ns 0 8
 	bpftool map delete pinned "$LAB/bpf/smtpwall/uid_blocks" key $(le32 "$1") 0 0 0 0
 }
 

@@ -14,6 +14,7 @@
 #include "recast.h"
 
 #define PATH_LEN 4096
+#define OLDEST 2 /* before it folders had no generation: none would be who it was, and no block hold */
 
 /* Programs that belong to the maps. */
 static const char *const tools[] = { SW_PIN_RETIRE, SW_PIN_WHERE };
@@ -240,6 +241,8 @@ static int plan(struct conversion *c)
 
 	if (convert_control(c, &control) < 0)
 		return refuse(c, "control");
+	if (c->abi < OLDEST)
+		return refuse(c, "dir_ledger");
 	bpf_object__for_each_map (map, c->object)
 		if (r >= 0 && is_pinned_map(map))
 			r = plan_map(c, map);

@@ -16,7 +16,7 @@
 
 #include <smtpwall/dialogue.h>
 
-#define SW_ABI_VERSION 1
+#define SW_ABI_VERSION 2
 
 #define SW_NAME_LEN 64	     /* a policy's name with its NUL */
 #define SW_NOTE_LEN 80	     /* an administrator's reason with its NUL */
