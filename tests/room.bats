@@ -96,6 +96,8 @@ age_sources() {
 	run smtpwall block ip:10.1.1.0/24
 	[ "$status" = 2 ]
 
+	all_is_said() { [ -z "$(in_box ss -Htn exclude listening exclude time-wait dport = :25)" ]; }
+	eventually all_is_said # or a last packet makes the row young again
 	age_sources
 	stop_daemon
 	start_daemon # each looks at once
