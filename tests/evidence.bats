@@ -229,6 +229,26 @@ long_path() { # NAMES of 199 letters
 	done
 }
 
+@test "what a folder is called is no command when its name is completed" {
+	mkdir -m 0777 "$F/"{'$(touch pwned)','`touch pwned`',plain}
+	for folder in '$(touch pwned)' '`touch pwned`' plain; do
+		as_user $U in_folder "$F/$folder" "$LAB/bin/shady" "$WORLD"
+		smtpwall block "dir:$F/$folder"
+	done
+	completed() (
+		cd "$F" && . "$LAB_TREE/user/completion/smtpwall"
+		# shellcheck disable=SC2034 # as bash sets them
+		COMP_WORDS=(smtpwall "$1" '') COMP_CWORD=2
+		_smtpwall && printf '%s\n' "${COMPREPLY[@]}"
+	)
+	for verb in show unblock; do
+		completed $verb >"$F/words"
+		grep -qxF "dir:$F/plain" "$F/words"
+		! grep -q pwned "$F/words" || false
+	done
+	[ ! -e "$F/pwned" ]
+}
+
 @test "in a mount and pid namespace of its own it is its unit, and its paths are told" {
 	mkdir -p "$LAB_CGROUP/box-$U.scope" "$F/root/srv/app"
 	cp "$LAB_TREE/build/clients/shady" "$F/root/srv/app/init"
@@ -317,8 +337,6 @@ counted() { smtpwall -j who -n 1000 | jq --arg s "$1" '.top.uid[] | select(.subj
 
 @test "what who only estimates is marked" {
 	knock $U "$WORLD"
-	smtpwall -j who -n 1000 | jq -e --arg s uid:$U '.top | all(.[][]; .estimated | not) or
-		(.uid[] | select(.subject == $s).estimated | not)'
 	daemon_dies
 	knock $U -n 100 "$WORLD"
 	smtpwall -j who -n 1000 >"$F/who"
