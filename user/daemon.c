@@ -613,8 +613,9 @@ static int continue_generations(struct daemon *daemon)
 	r = maps_lock(daemon->maps);
 	if (r >= 0) {
 		r = maps_control(daemon->maps, &control);
-		generation = generation / SW_GENERATIONS * SW_GENERATIONS + SW_GENERATIONS +
-			     control.generation % SW_GENERATIONS;
+		if (r >= 0)
+			generation = generation / SW_GENERATIONS * SW_GENERATIONS + SW_GENERATIONS +
+				     control.generation % SW_GENERATIONS;
 		if (r >= 0 && generation > control.generation) { /* or a killed start did it */
 			control.generation = generation;
 			r = maps_control_write(daemon->maps, &control);
@@ -642,7 +643,10 @@ static int raise_gate(struct daemon *daemon)
 	/* After the hooks, so that no session slips in between. Its failures are told there. */
 	if (r >= 0 && daemon->first)
 		elders_tag(daemon->kernel, daemon->config, daemon->ruleset, own, n_own);
-	return r;
+	/* What others changed in maps that stood is for the sweep to tell. */
+	if (r >= 0 && daemon->first)
+		state_save(daemon->state);
+	return r < 0 ? r : control_note(daemon, control_started);
 }
 
 static int open_all(struct daemon *daemon)
@@ -707,7 +711,6 @@ static int start(struct daemon *daemon)
 	     kernel_fresh(daemon->kernel) ? "" : " and has taken over the standing gate", text);
 	tell_if_alone(daemon);
 	sweep_now(daemon->sweep); /* and saves */
-	control_note(daemon, control_started);
 	return 0;
 }
 
@@ -756,14 +759,9 @@ int daemon_restore(const char *path)
 	int r = open_all(&daemon);
 
 	r = r < 0 ? r : raise_gate(&daemon);
-	if (r >= 0) {
-		/* What others changed in maps that stood is for the daemon to tell. */
-		if (daemon.first)
-			state_save(daemon.state);
-		control_note(&daemon, control_started);
+	if (r >= 0)
 		log_notice("the gate stands, with the blocks from before: smtpwalld, when it runs, "
 			   "takes it over");
-	}
 	daemon_clear(&daemon);
 	return r;
 }

@@ -44,7 +44,7 @@ static int mark_clsact(struct kernel *kernel, const struct wire *wire)
 	return r < 0 ? r : pin_over(fd, path);
 }
 
-/* Marked before it is attached: who is killed in between leaves nothing that nobody finds. */
+/* Marked before it is attached: who is killed in between leaves no filter that nobody finds. */
 static int attach_clsact(struct kernel *kernel, struct wire *wire)
 {
 	int made = make_clsact(wire->ifindex), r;
