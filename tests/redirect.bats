@@ -33,7 +33,7 @@ peer() { as_user "$U" "$LAB/bin/peer" "$@"; }
 	enforce "action = redirect $RELAY limits = {\"1 connections per 1h\"}"
 	peer "$WORLD" 25 && peer "$WORLD6" 25
 	smtpwall -j show uid:"$U" | jq -e --arg to "$WORLD6" '.evidence[0] | .verdict == "redirected" and
-		.destination == $to and .port == 25 and (.why | index("over_the_limit"))'
+		.destination == $to and .port == 25 and .road == "direct" and (.why | index("over_the_limit"))'
 	smtpwall -j who | jq -e 'all(.top.destination[]; .subject != "127.0.0.1")'
 }
 

@@ -347,7 +347,8 @@ static void record_culprit(struct event_record *record, const struct sw_event *h
 	printable(comm, SW_COMM_LEN + 1, hint->comm, sizeof(hint->comm));
 	record->comm = comm[0] ? comm : NULL;
 	record->pid = hint->pid;
-	record->uid = hint->uid;
+	if (hint->uid != SW_UID_OVERFLOW) /* it is nobody's here */
+		record->uid = hint->uid;
 }
 
 static void tell_block(struct sweep *sweep, const struct block_row *row, size_t n)

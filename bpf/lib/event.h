@@ -84,7 +84,7 @@ SUBPROGRAM int tell(__u32 type, const struct sw_tag *tag, const struct attempt *
 	event->port = a->port;
 	__builtin_memcpy(event->daddr, a->daddr.addr, sizeof(event->daddr));
 	event->pid = tag->pid;
-	event->uid = tag->uid;
+	event->uid = tag->flags & SW_TAG_UNIT ? SW_UID_OVERFLOW : tag->uid;
 	__builtin_memcpy(event->comm, tag->comm, sizeof(event->comm));
 	bpf_ringbuf_submit(event, 0);
 	return 0;

@@ -73,21 +73,23 @@ static __always_inline struct sw_evidence *evidence_row(const struct sw_tag *tag
 		return row;
 	evidence_key(tag, kind, slot, &key);
 	bpf_map_update_elem(&evidence, &key, zeroes, BPF_NOEXIST);
-	row = bpf_map_lookup_elem(&evidence, &key);
-	if (!row)
-		health_count(evidence_overflow);
-	return row;
+	return bpf_map_lookup_elem(&evidence, &key);
 }
 
-/* Who reads meanwhile finds no id. */
-static __always_inline void evidence_assign(struct sw_evidence *to, const struct sw_evidence *from)
+/*
+ * A copy of the record of the attempt in the tag. Who reads meanwhile finds no id; nor if another
+ * attempt took its place while it was copied.
+ */
+static __always_inline void evidence_assign(const struct sw_tag *tag, struct sw_evidence *to,
+					    const struct sw_evidence *from)
 {
 	*(volatile __u64 *)&to->id = 0;
 	barrier();
 	bpf_probe_read_kernel(&to->time_ns, sizeof(*to) - offsetof(struct sw_evidence, time_ns),
 			      &from->time_ns);
 	barrier();
-	*(volatile __u64 *)&to->id = from->id;
+	if (*(volatile __u64 *)&from->id == tag->evidence)
+		*(volatile __u64 *)&to->id = tag->evidence;
 }
 
 /* What the tag tells of its attempt. */
@@ -103,7 +105,7 @@ static __always_inline void evidence_of_tag(struct sw_evidence *e, const struct 
 	e->gid = tag->gid;
 	e->tag_flags = tag->flags;
 	e->port = tag->asked_port ? tag->asked_port : a->port;
-	e->road = a->road;
+	e->road = tag->asked_port ? SW_ROAD_DIRECT : a->road; /* the only one that is redirected */
 	e->verdict = verdict;
 	__builtin_memcpy(e->daddr, tag->asked_port ? tag->asked : a->daddr.addr, sizeof(e->daddr));
 	__builtin_memcpy(e->comm, tag->comm, sizeof(e->comm));
@@ -141,15 +143,17 @@ SUBPROGRAM int evidence_trips(const struct sw_tag *tag, const struct attempt *a,
 	if (!tag || !a || !tag->evidence)
 		return 0;
 	kept = evidence_row(tag, kind, SW_EVIDENCE_TRIP);
-	if (!kept)
+	if (!kept) {
+		health_count(evidence_overflow);
 		return 0;
+	}
 	e = evidence_mine(tag);
 	if (!e) {
 		evidence_sketch(kept, tag, a, verdict);
 		return 0;
 	}
-	e->verdict = verdict;
-	evidence_assign(kept, e);
+	evidence_assign(tag, kept, e);
+	kept->verdict = verdict;
 	return 0;
 }
 
@@ -179,6 +183,12 @@ static __always_inline void evidence_line(struct __sk_buff *skb, char *line, __u
 	line_end(line);
 }
 
+static __always_inline void evidence_renew_lines(struct sw_evidence *to,
+						 const struct sw_evidence *from)
+{
+	bpf_probe_read_kernel(to->helo, sizeof(to->helo) + sizeof(to->mail_from), from->helo);
+}
+
 /* Copies that were made at connect() have no lines yet. */
 SUBPROGRAM int evidence_renew(const struct sw_tag *tag, __u32 slot)
 {
@@ -191,7 +201,7 @@ SUBPROGRAM int evidence_renew(const struct sw_tag *tag, __u32 slot)
 	for (kind = 0; kind < SW_LOCAL_KINDS && e; kind++) {
 		kept = evidence_find(tag, kind, slot);
 		if (kept && kept->id == tag->evidence)
-			evidence_assign(kept, e);
+			evidence_renew_lines(kept, e);
 	}
 	return 0;
 }

@@ -53,7 +53,7 @@ static __always_inline bool redirect(struct bpf_sock *sk, struct sw_tag *tag, st
 				     struct outcome *o)
 {
 	__u8 kind = o->kind, opens = o->opens;
-	bool trips = o->trips;
+	bool trips = o->trips, passes;
 	struct sw_endpoint to;
 
 	if (!redirect_target(sk, tag, a, o->kind, &to)) {
@@ -67,14 +67,17 @@ static __always_inline bool redirect(struct bpf_sock *sk, struct sw_tag *tag, st
 	a->port = to.port;
 	a->road = SW_ROAD_RELAY;
 	*o = (struct outcome){};
-	if (judge(tag, a, o) != FATE_PASS)
+	passes = judge(tag, a, o) == FATE_PASS;
+	/* Evidence is of what it did before it was led elsewhere. */
+	o->opens |= opens;
+	if (passes || !o->trips) {
+		o->kind = kind;
+		o->trips = trips;
+	}
+	o->over = true;
+	if (!passes)
 		return false;
 	tag->flags |= SW_TAG_REDIRECTED;
-	/* Evidence is of what it did before it was led elsewhere. */
-	o->kind = kind;
-	o->trips = trips;
-	o->opens |= opens;
-	o->over = true;
 	return true;
 }
 

@@ -88,7 +88,7 @@ SUBPROGRAM int evidence_copy(const struct sw_tag *tag, __u32 kind, __u32 slot)
 	e = evidence_mine(tag);
 	kept = e ? evidence_row(tag, kind, slot) : NULL;
 	if (kept)
-		evidence_assign(kept, e);
+		evidence_assign(tag, kept, e);
 	return 0;
 }
 
@@ -105,8 +105,10 @@ SUBPROGRAM int evidence_take(const struct sw_tag *tag, const struct attempt *a,
 	if (!tag || !a || !w || !o || !tag->evidence)
 		return 0;
 	e = evidence_row(tag, keeper_of(tag), evidence_slot(tag->evidence));
-	if (!e)
+	if (!e) {
+		health_count(evidence_overflow);
 		return 0;
+	}
 	evidence_fill(e, tag, a, w, verdict);
 	for (kind = 0; kind < SW_LOCAL_KINDS; kind++)
 		if (o->opens >> kind & 1)
