@@ -59,8 +59,8 @@ static void path_of(const char *dir, const char *name, char path[static PATH_LEN
 static int refuse(const struct conversion *c, const char *what)
 {
 	log_error("'%s' was made by another version of smtpwall (ABI %u, this is %u), whose '%s' "
-		  "cannot be taken over: `smtpwall detach` removes it (counters, windows and "
-		  "blocks are lost), then start again",
+		  "cannot be taken over: `smtpwall detach` removes it (counters and windows are "
+		  "lost, the start puts the blocks back), then start again",
 		  c->pin_dir, c->abi, SW_ABI_VERSION, what);
 	return -EPROTO;
 }

@@ -341,7 +341,10 @@ TEST(what_the_second_version_held_is_held_on)
 		return world_remove();
 	CHECK(sqlite3_exec(
 		      history_db(h),
-		      "ALTER TABLE held DROP COLUMN evidence; PRAGMA user_version = 2;"
+		      "DROP TABLE held;"
+		      "CREATE TABLE held (subject, road, until_ns, since_ns, hits, \"limit\", policy,"
+		      " made_by, flags, level, note, PRIMARY KEY (subject, road)) WITHOUT ROWID;"
+		      "PRAGMA user_version = 2;"
 		      "INSERT INTO held VALUES ('uid:7', 'direct', 0, 1, 0, 0, 0, 0, 0, 0, '')",
 		      NULL, NULL, NULL) == SQLITE_OK);
 	history_close(h);
