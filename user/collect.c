@@ -54,6 +54,7 @@ struct collect {
 	char origin[PROOF_ORIGIN_LEN];
 	struct pinned_walk walk;
 	struct seen *seen;
+	struct evidence_row looked_at; /* too large for the stack */
 	struct sw_evidence_key fresh[FRESH];
 	size_t n_fresh;
 	struct session session[LISTENED];
@@ -91,7 +92,9 @@ static bool same_key(const struct sw_evidence_key *a, const struct sw_evidence_k
 
 static struct seen *seen_get(struct collect *collect, const struct sw_evidence_key *key)
 {
-	uint64_t hash = (key->id + key->kind) * 0x9e3779b97f4a7c15ULL ^ key->device;
+	uint64_t hash = (key->id + key->kind + ((uint64_t)key->device << 40) +
+			 ((uint64_t)key->rest << 20)) *
+			0x9e3779b97f4a7c15ULL;
 	struct seen *seen = &collect->seen[(hash >> 32) % SEEN];
 
 	if (seen->used && same_key(&seen->key, key))
@@ -104,9 +107,22 @@ static struct seen *seen_get(struct collect *collect, const struct sw_evidence_k
 	return seen;
 }
 
-static bool is_new(const struct seen *seen, const struct sw_evidence *record, bool trip)
+/*
+ * What another subject was judged by is only worth it if it went over: its own is kept by whom it is
+ * of. And this may be long after it came, so that it is kept already, but for that.
+ */
+static bool is_new(const struct collect *collect, struct seen *seen, const struct evidence_row *row)
 {
-	return record->time_ns > seen->kept_ns || (trip && record->id != seen->trip);
+	bool trip = row->why & EVIDENCE_TRIP;
+
+	if (row->record.time_ns > seen->kept_ns)
+		return trip || evidence_is_own(row);
+	if (!trip || row->record.id == seen->trip)
+		return false;
+	if (!proof_has_trip(teller_history(collect->teller), collect->origin, row->record.id))
+		return true;
+	seen->trip = row->record.id;
+	return false;
 }
 
 static void note_fresh(const struct sw_evidence_key *key, const struct sw_evidence *record,
@@ -114,13 +130,17 @@ static void note_fresh(const struct sw_evidence_key *key, const struct sw_eviden
 {
 	struct collect *collect = userdata;
 	bool trip = key->slot == SW_EVIDENCE_TRIP;
+	struct evidence_row *row = &collect->looked_at;
 	struct seen *seen;
 	size_t i;
 
 	if (collect->n_fresh == FRESH)
 		return;
 	seen = seen_get(collect, key);
-	if (!is_new(seen, record, trip) || !collect_allowance(&seen->credit, trip, boot_ns()))
+	*row = (struct evidence_row){
+		.key = *key, .why = trip ? EVIDENCE_TRIP : EVIDENCE_LAST, .record = *record
+	};
+	if (!is_new(collect, seen, row) || !collect_allowance(&seen->credit, trip, boot_ns()))
 		return;
 	for (i = 0; i < collect->n_fresh; i++)
 		if (same_key(&collect->fresh[i], key))
@@ -178,16 +198,16 @@ static int hear(struct collect *collect, struct session *session)
 	struct evidence_row row[SW_EVIDENCE_SLOTS];
 	size_t i, n = 0;
 	int r = evidence_of_key(collect->evidence, &session->key, row, &n);
+	bool ends;
 
 	for (i = 0; i < n && row[i].record.id != session->id; i++)
 		;
-	if (r < 0 || i == n || boot_ns() > session->until_ns || *row[i].record.mail_from)
+	ends = r < 0 || i == n || boot_ns() > session->until_ns || *row[i].record.mail_from;
+	if (ends && r == 0 && i < n && *row[i].record.helo)
+		r = proof_heard(teller_history(collect->teller), collect->origin, &row[i].record);
+	if (ends && r != -EBUSY)
 		session->id = 0;
-	if (r < 0 || i == n || !*row[i].record.helo)
-		return r;
-	return session->id ? 0
-			   : proof_heard(teller_history(collect->teller), collect->origin,
-					 &row[i].record);
+	return r;
 }
 
 static bool listening(const struct collect *collect)
@@ -212,7 +232,7 @@ static int hear_all(struct collect *collect)
 }
 
 /* Leaves those that are new and have credit: first what went over a limit, then the newest. */
-static size_t choose(struct seen *seen, struct evidence_row *row, size_t n)
+static size_t choose(const struct collect *collect, struct seen *seen, struct evidence_row *row, size_t n)
 {
 	size_t i, kept = 0;
 	uint64_t now_ns = boot_ns();
@@ -224,7 +244,7 @@ static size_t choose(struct seen *seen, struct evidence_row *row, size_t n)
 			struct evidence_row chosen = row[i];
 
 			trip = chosen.why & EVIDENCE_TRIP;
-			if (trip != (pass == 0) || !is_new(seen, &chosen.record, trip) ||
+			if (trip != (pass == 0) || !is_new(collect, seen, &chosen) ||
 			    !collect_allowance(&seen->credit, trip, now_ns))
 				continue;
 			memmove(&row[kept + 1], &row[kept], (i - kept) * sizeof(*row));
@@ -255,7 +275,8 @@ static int keep_rows(struct collect *collect, const struct seen *seen,
 		r = keep(collect, &row[i], noted, share);
 		if (r < 0)
 			break;
-		inquest_ask(collect->inquest, &row[i].key, &row[i].record);
+		if (row[i].record.time_ns > seen->kept_ns) /* else it was asked when it came */
+			inquest_ask(collect->inquest, &row[i].key, &row[i].record);
 		listen_to(collect, &row[i]);
 	}
 	return r;
@@ -278,7 +299,7 @@ static int keep_key(struct collect *collect, const struct sw_evidence_key *key)
 	/* Read after the records, so that it counts them. */
 	if (maps_ledger_get(collect->maps, &keeper, &ledger) == 0 && ledger.noted < seen->noted)
 		seen->noted = 0; /* its row was made anew */
-	n = choose(seen, row, n);
+	n = choose(collect, seen, row, n);
 	if (n == 0)
 		return 0;
 	for (i = 0; i < n; i++)
@@ -315,7 +336,8 @@ static void write_all(struct collect *collect)
 
 	if (!collect->n_fresh && !listening(collect))
 		return;
-	teller_begin(collect->teller);
+	if (teller_begin(collect->teller) < 0)
+		return; /* somebody else holds it: the next time */
 	r = hear_all(collect);
 	for (i = 0; i < collect->n_fresh && r == 0; i++)
 		r = keep_key(collect, &collect->fresh[i]);

@@ -34,8 +34,8 @@ static int read_slot(int fd, const struct sw_evidence_key *key, struct sw_eviden
 
 	if (bpf_map_lookup_elem(fd, key, ret) < 0 || bpf_map_lookup_elem(fd, key, &again) < 0)
 		return -errno;
-	if (!ret->id || ret->id != again.id)
-		return -EAGAIN;
+	if (!ret->id || ret->id != again.id || ret->time_ns != ret->id / SW_EVIDENCE_LAST)
+		return -EAGAIN; /* two may write into one that is kept by several */
 	evidence_terminate(ret);
 	return 0;
 }
@@ -188,8 +188,11 @@ static bool says_more(const struct evidence_row *row, const struct evidence_row 
 
 static void unite(struct evidence_row *with, const struct evidence_row *row)
 {
+	__u8 verdict = row->why & EVIDENCE_TRIP ? row->record.verdict : with->record.verdict;
+
 	if (says_more(row, with))
 		with->record = row->record;
+	with->record.verdict = verdict;
 	if (evidence_is_own(row))
 		with->key = row->key;
 	with->why |= row->why;

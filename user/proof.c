@@ -107,6 +107,10 @@ int proof_add(struct history *history, const struct proof *proof)
 		    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 		    " ON CONFLICT (origin, attempt) DO UPDATE SET why = why | excluded.why,"
 		    " stands_for = max(stands_for, excluded.stands_for),"
+		    " key_kind = iif(excluded.stands_for, excluded.key_kind, key_kind),"
+		    " key_id = iif(excluded.stands_for, excluded.key_id, key_id),"
+		    " key_device = iif(excluded.stands_for, excluded.key_device, key_device),"
+		    " noted = iif(excluded.stands_for, excluded.noted, noted),"
 		    " record = iif(?, excluded.record, record)",
 		    &s);
 	if (r < 0)
@@ -131,7 +135,7 @@ int proof_found(struct history *history, const char *origin, uint64_t id, const 
 	sqlite3_stmt *s = NULL;
 	int r = prepare(history,
 			"UPDATE evidence SET found = ?, script = coalesce(?, script), guess = ?"
-			" WHERE origin = ? AND attempt = ?",
+			" WHERE origin = ? AND attempt = ? AND found IS NULL",
 			&s);
 
 	if (r < 0)
@@ -218,6 +222,22 @@ int proof_latest(struct history *history, const char *origin, const struct sw_ev
 	}
 	sqlite3_finalize(s);
 	return code == SQLITE_DONE ? -ENOENT : history_error(code);
+}
+
+bool proof_has_trip(struct history *history, const char *origin, uint64_t id)
+{
+	sqlite3_stmt *s = NULL;
+	bool has;
+
+	if (prepare(history, "SELECT 1 FROM evidence WHERE origin = ? AND attempt = ? AND why & ?",
+		    &s) < 0)
+		return false;
+	sqlite3_bind_text(s, 1, origin, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(s, 2, (int64_t)id);
+	sqlite3_bind_int(s, 3, EVIDENCE_TRIP);
+	has = sqlite3_step(s) == SQLITE_ROW;
+	sqlite3_finalize(s);
+	return has;
 }
 
 /* The strings live until the next step. */

@@ -38,7 +38,9 @@ static inline uint64_t proof_share(uint64_t attempts, size_t n, size_t i)
 int proof_begin(struct history *history);
 /* What was kept of the attempt already is told what this says beyond it. */
 int proof_add(struct history *history, const struct proof *proof);
-/* What was found out about one that was kept. */
+/* Is it known of the attempt that it went over a limit? */
+bool proof_has_trip(struct history *history, const char *origin, uint64_t id);
+/* What was found out about one that was kept, while its process was still there: the first time. */
 int proof_found(struct history *history, const char *origin, uint64_t id, const char *found,
 		const char *script, const char *guess);
 /* Takes the record anew: it was heard what the session said. */

@@ -112,6 +112,46 @@ TEST(the_same_attempt_is_kept_once_but_not_if_of_other_maps)
 	world_remove();
 }
 
+TEST(what_two_keep_is_counted_once_by_whose_it_is)
+{
+	struct proof other = proof_new(8, 1004, 1000);
+	struct sw_evidence_key own = { .kind = SW_KIND_UID, .id = 1004 };
+	uint64_t time_ns = 0, noted = 0;
+	struct seen seen = {};
+
+	world_make();
+	other.row.key = (struct sw_evidence_key){ .kind = SW_KIND_DIR, .id = 5, .device = 6 };
+	other.row.why = EVIDENCE_TRIP;
+	other.stands_for = 0;
+	other.noted = 0;
+	CHECK(!proof_has_trip(history, "boot/1", 8));
+	CHECK_EQ(proof_add(history, &other), 0);
+	add(8, 1004, 1000);
+	CHECK_EQ(proof_add(history, &other), 0);
+	CHECK(proof_has_trip(history, "boot/1", 8));
+	proof_read(history, 0, note, &seen);
+	CHECK_EQ(seen.n, 1);
+	CHECK_EQ(seen.last.stands_for, 3);
+	CHECK_EQ(seen.last.row.key.kind, SW_KIND_UID);
+	CHECK_EQ(seen.last.row.why, EVIDENCE_LAST | EVIDENCE_TRIP);
+	CHECK_EQ(proof_latest(history, "boot/1", &own, &time_ns, &noted), 0);
+	CHECK_EQ(noted, 8);
+	world_remove();
+}
+
+TEST(what_was_found_first_stands)
+{
+	struct seen seen = {};
+
+	world_make();
+	add(8, 1004, 1000);
+	CHECK_EQ(proof_found(history, "boot/1", 8, "{\"parents\":[]}", NULL, "/a.php"), 0);
+	CHECK_EQ(proof_found(history, "boot/1", 8, "{}", NULL, "/decoy.php"), 0);
+	proof_read(history, 0, note, &seen);
+	CHECK_STR(seen.guess, "/a.php");
+	world_remove();
+}
+
 TEST(what_is_found_out_is_added)
 {
 	struct seen seen = {};

@@ -108,9 +108,15 @@ static int take_proof(const struct proof *proof, void *userdata)
 {
 	struct loading *l = userdata;
 	struct exhibit *e = already(l, proof);
+	__u8 verdict;
 
 	if (e && !e->found)
 		e->found = copy(proof->found);
+	if (e && !e->row.record.exe_path.count) { /* but a sketch of it is left */
+		verdict = e->row.record.verdict;
+		e->row.record = proof->row.record;
+		e->row.record.verdict = verdict;
+	}
 	if (e || l->exhibits->n == EXHIBITS)
 		return 0;
 	l->exhibits->exhibit[l->exhibits->n++] = exhibit_of(proof);

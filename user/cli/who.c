@@ -206,8 +206,6 @@ static int count_key(struct who *who, const struct evidence_row *row, size_t n)
 	size_t i, fresh = 0;
 	int r = 0;
 
-	if (!evidence_is_own(row)) /* counted where it is */
-		return 0;
 	if (who->history)
 		proof_latest(who->history, who->origin, &row->key, &kept_ns, &noted);
 	while (fresh < n && row[fresh].record.time_ns > kept_ns)
@@ -230,10 +228,13 @@ static int count_key(struct who *who, const struct evidence_row *row, size_t n)
 static int count_map(struct who *who)
 {
 	_cleanup_free_ struct evidence_row *row = NULL;
-	size_t first, end, n;
+	size_t first, end, i, all, n = 0;
 	int r;
 
-	r = evidence_all(who->evidence, &row, &n);
+	r = evidence_all(who->evidence, &row, &all);
+	for (i = 0; r == 0 && i < all; i++)
+		if (evidence_is_own(&row[i])) /* else it is counted with those who are */
+			row[n++] = row[i];
 	if (r == 0 && n)
 		qsort(row, n, sizeof(*row), by_key);
 	for (first = 0; r == 0 && first < n; first = end) {
