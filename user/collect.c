@@ -54,7 +54,6 @@ struct collect {
 	char origin[PROOF_ORIGIN_LEN];
 	struct pinned_walk walk;
 	struct seen *seen;
-	struct evidence_row looked_at; /* too large for the stack */
 	struct sw_evidence_key fresh[FRESH];
 	size_t n_fresh;
 	struct session session[LISTENED];
@@ -111,17 +110,16 @@ static struct seen *seen_get(struct collect *collect, const struct sw_evidence_k
  * What another subject was judged by is only worth it if it went over: its own is kept by whom it is
  * of. And this may be long after it came, so that it is kept already, but for that.
  */
-static bool is_new(const struct collect *collect, struct seen *seen, const struct evidence_row *row)
+static bool is_new(const struct collect *collect, struct seen *seen,
+		   const struct sw_evidence_key *key, const struct sw_evidence *record, bool trip)
 {
-	bool trip = row->why & EVIDENCE_TRIP;
-
-	if (row->record.time_ns > seen->kept_ns)
-		return trip || evidence_is_own(row);
-	if (!trip || row->record.id == seen->trip)
+	if (record->time_ns > seen->kept_ns)
+		return trip || evidence_is_own(key, record);
+	if (!trip || record->id == seen->trip)
 		return false;
-	if (!proof_has_trip(teller_history(collect->teller), collect->origin, row->record.id))
+	if (!proof_has_trip(teller_history(collect->teller), collect->origin, record->id))
 		return true;
-	seen->trip = row->record.id;
+	seen->trip = record->id;
 	return false;
 }
 
@@ -130,17 +128,14 @@ static void note_fresh(const struct sw_evidence_key *key, const struct sw_eviden
 {
 	struct collect *collect = userdata;
 	bool trip = key->slot == SW_EVIDENCE_TRIP;
-	struct evidence_row *row = &collect->looked_at;
 	struct seen *seen;
 	size_t i;
 
 	if (collect->n_fresh == FRESH)
 		return;
 	seen = seen_get(collect, key);
-	*row = (struct evidence_row){
-		.key = *key, .why = trip ? EVIDENCE_TRIP : EVIDENCE_LAST, .record = *record
-	};
-	if (!is_new(collect, seen, row) || !collect_allowance(&seen->credit, trip, boot_ns()))
+	if (!is_new(collect, seen, key, record, trip) ||
+	    !collect_allowance(&seen->credit, trip, boot_ns()))
 		return;
 	for (i = 0; i < collect->n_fresh; i++)
 		if (same_key(&collect->fresh[i], key))
@@ -232,7 +227,8 @@ static int hear_all(struct collect *collect)
 }
 
 /* Leaves those that are new and have credit: first what went over a limit, then the newest. */
-static size_t choose(const struct collect *collect, struct seen *seen, struct evidence_row *row, size_t n)
+static size_t choose(const struct collect *collect, struct seen *seen, struct evidence_row *row,
+		     size_t n)
 {
 	size_t i, kept = 0;
 	uint64_t now_ns = boot_ns();
@@ -244,7 +240,8 @@ static size_t choose(const struct collect *collect, struct seen *seen, struct ev
 			struct evidence_row chosen = row[i];
 
 			trip = chosen.why & EVIDENCE_TRIP;
-			if (trip != (pass == 0) || !is_new(collect, seen, &chosen) ||
+			if (trip != (pass == 0) ||
+			    !is_new(collect, seen, &chosen.key, &chosen.record, trip) ||
 			    !collect_allowance(&seen->credit, trip, now_ns))
 				continue;
 			memmove(&row[kept + 1], &row[kept], (i - kept) * sizeof(*row));
@@ -258,7 +255,7 @@ static size_t choose(const struct collect *collect, struct seen *seen, struct ev
 /* Does it stand for attempts that were not counted yet? */
 static bool counts(const struct seen *seen, const struct evidence_row *row)
 {
-	return evidence_is_own(row) && row->record.time_ns > seen->kept_ns;
+	return evidence_is_own(&row->key, &row->record) && row->record.time_ns > seen->kept_ns;
 }
 
 static int keep_rows(struct collect *collect, const struct seen *seen,

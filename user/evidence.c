@@ -170,11 +170,11 @@ static enum sw_kind keeper_kind(const struct sw_evidence *record)
 	return record->tag_flags & SW_TAG_UNIT ? SW_KIND_UNIT : SW_KIND_UID;
 }
 
-bool evidence_is_own(const struct evidence_row *row)
+bool evidence_is_own(const struct sw_evidence_key *key, const struct sw_evidence *record)
 {
-	struct sw_subject keeper = evidence_keeper(&row->key), its;
+	struct sw_subject keeper = evidence_keeper(key), its;
 
-	return evidence_subject(&row->record, keeper_kind(&row->record), &its) &&
+	return evidence_subject(record, keeper_kind(record), &its) &&
 	       memcmp(&its, &keeper, sizeof(its)) == 0;
 }
 
@@ -193,7 +193,7 @@ static void unite(struct evidence_row *with, const struct evidence_row *row)
 	if (says_more(row, with))
 		with->record = row->record;
 	with->record.verdict = verdict;
-	if (evidence_is_own(row))
+	if (evidence_is_own(&row->key, &row->record))
 		with->key = row->key;
 	with->why |= row->why;
 }

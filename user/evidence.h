@@ -41,7 +41,7 @@ int evidence_step(int fd, struct pinned_walk *walk, size_t most,
 		  void *userdata);
 
 /* Is it kept by whom its attempt was counted (`noted`), not by another who was judged by it? */
-bool evidence_is_own(const struct evidence_row *row);
+bool evidence_is_own(const struct sw_evidence_key *key, const struct sw_evidence *record);
 /* Sorts newest first and leaves one row of each record, with all of its `why`, its own if it can. */
 size_t evidence_unite(struct evidence_row *row, size_t n);
 /* Whose ledger counts (`noted`) what is kept under a key. */

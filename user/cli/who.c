@@ -233,7 +233,8 @@ static int count_map(struct who *who)
 
 	r = evidence_all(who->evidence, &row, &all);
 	for (i = 0; r == 0 && i < all; i++)
-		if (evidence_is_own(&row[i])) /* else it is counted with those who are */
+		/* Else it is counted with those who are. */
+		if (evidence_is_own(&row[i].key, &row[i].record))
 			row[n++] = row[i];
 	if (r == 0 && n)
 		qsort(row, n, sizeof(*row), by_key);
